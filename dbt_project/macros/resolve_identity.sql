@@ -1,0 +1,57 @@
+{# Solves the part of the identity graph a batch can have changed: the records it changed, everybody they were one person with, and
+   everybody who carries one of their identifiers. Components outside share no identifier with these, so their solution stands. #}
+{% macro resolve_identity() %}
+    {% if not execute %}{{ return('') }}{% endif %}
+    {% set former = load_relation(this) %}
+    {% set identifiers = ref('int_identity__identifiers') %}
+    {% set records = ref('int_identity__records') %}
+    {% set changed = ref('int_batch__changed_records') %}
+    {% set scope = this.schema ~ '.identity_scope' %}
+    {% set scratch = this.schema ~ '.identity_scratch' %}
+    {% if former and not should_full_refresh() %}
+        {% do run_query(
+            'create or replace table ' ~ scope ~ ' as with gathered as ('
+            ~ 'select record_key from ' ~ changed ~ ' union '
+            ~ 'select sharing.record_key from ' ~ identifiers ~ ' as own join ' ~ identifiers ~ ' as sharing using (identifier_key) '
+            ~ 'where own.is_linking and own.record_key in (select record_key from ' ~ changed ~ ')) '
+            ~ 'select record_key from gathered union '
+            ~ 'select record_key from ' ~ former ~ ' where person_id in ('
+            ~ 'select person_id from ' ~ former ~ ' where record_key in (select record_key from gathered))'
+        ) %}
+    {% else %}
+        {% do run_query('create or replace table ' ~ scope ~ ' as select record_key from ' ~ records) %}
+    {% endif %}
+    {% set links %}
+        select
+            record_key as a,
+            min(record_key) over (partition by identifier_key) as b,
+        from {{ identifiers }}
+        where
+            is_linking
+            -- The fan-in of an identifier is counted over everybody, or a limit would depend on the batch.
+            and identifier_key in (
+                select identifier_key from {{ identifiers }}
+                where record_key in (select record_key from {{ scope }})
+            )
+        qualify count(*) over (partition by identifier_key) <= max_records
+    {% endset %}
+    {{ solve_components('select record_key as node from ' ~ scope, links, scratch) }}
+{% endmacro %}
+
+{% macro drop_identity_scratch() %}
+    {% if execute %}
+        {% do run_query('drop table if exists ' ~ this.schema ~ '.identity_scope') %}
+        {% do run_query('drop table if exists ' ~ this.schema ~ '.identity_scratch') %}
+    {% endif %}
+{% endmacro %}
+
+{# Incremental strategy of per-record tables: the changed records' rows go, also where nothing comes back for them. #}
+{% macro get_incremental_replace_changed_records_sql(arg_dict) %}
+    {%- set columns = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
+    delete from {{ arg_dict['target_relation'] }}
+    where record_key in (
+        select record_key from {{ ref('int_batch__changed_records') }} where is_changed
+    );
+    insert into {{ arg_dict['target_relation'] }} ({{ columns }})
+    select {{ columns }} from {{ arg_dict['temp_relation'] }}
+{% endmacro %}

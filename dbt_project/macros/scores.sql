@@ -1,0 +1,26 @@
+{# Points of one ledger entry at an instant: points x 2^(-age / half-life); no half-life means they stay. #}
+{% macro decayed_points(points, half_life_days, occurred_at, instant) -%}
+    {{ points }} * case
+        when {{ half_life_days }} is null then 1.0
+        else pow(0.5, {{ seconds_between(occurred_at, instant) }} / 86400.0 / {{ half_life_days }})
+    end
+{%- endmacro %}
+
+{# A rule's sum within its cap; the cap of a negative rule bounds how far it can pull down. #}
+{% macro capped(total, cap) -%}
+    case
+        when {{ cap }} is null then {{ total }}
+        when {{ total }} < 0 then greatest({{ total }}, -{{ cap }})
+        else least({{ total }}, {{ cap }})
+    end
+{%- endmacro %}
+
+{# Letter of a fit score by the thresholds of the scoring version. #}
+{% macro grade_of(fit, versions) -%}
+    case
+        when {{ fit }} >= {{ versions }}.grade_a then 'A'
+        when {{ fit }} >= {{ versions }}.grade_b then 'B'
+        when {{ fit }} >= {{ versions }}.grade_c then 'C'
+        else 'D'
+    end
+{%- endmacro %}

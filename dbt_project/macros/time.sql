@@ -1,0 +1,31 @@
+{# The instant the models speak for, as a timestamptz literal. #}
+{% macro as_of() -%}
+    {%- set instant = var('as_of') or run_started_at.astimezone(modules.pytz.utc).isoformat() -%}
+    cast('{{ instant }}' as timestamptz)
+{%- endmacro %}
+
+{# True for rows landed since the last completed transform. Compared as text: load ids are epoch seconds of equal length. #}
+{% macro is_new(load_id='load_id') -%}
+    {{ load_id }} > '{{ var("since") }}'
+{%- endmacro %}
+
+{# dlt may leave rows of a load that died; only loads it closed count (reliability: "dbt reads completed loads only"). #}
+{% macro is_complete(source_name) -%}
+    _dlt_load_id in (
+        select load_id from {{ source(source_name, '_dlt_loads') }} where status = 0
+    )
+{%- endmacro %}
+
+{% macro seconds_between(earlier, later) -%}
+    {{ return(adapter.dispatch('seconds_between')(earlier, later)) }}
+{%- endmacro %}
+{% macro default__seconds_between(earlier, later) -%}
+    (epoch_us({{ later }}) - epoch_us({{ earlier }})) / 1e6
+{%- endmacro %}
+
+{% macro instant_of(text) -%}
+    {{ return(adapter.dispatch('instant_of')(text)) }}
+{%- endmacro %}
+{% macro default__instant_of(text) -%}
+    try_cast({{ text }} as timestamptz)
+{%- endmacro %}

@@ -1,0 +1,64 @@
+{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='activity_key') }}
+
+with activities as (
+    {{ union_by_name([ref('stg_events__activities'), ref('stg_hubspot__activities')]) }}
+),
+
+completed_tasks as (
+    select
+        system,
+        record_id as activity_id,
+        case when lower(subject) like 'call%' then 'call' else 'task' end as activity_type,
+        who_id as contact_id,
+        completed_at as occurred_at,
+        received_at,
+        load_id,
+    from {{ ref('stg_salesforce__tasks') }}
+    where completed_at is not null and not is_deleted
+),
+
+unioned as (
+    select * from activities
+    union all by name
+    select * from completed_tasks
+),
+
+newest as (
+    select *
+    from unioned
+    where
+        activity_type is not null
+        {% if is_incremental() %}
+            and {{ is_new() }}
+        {% endif %}
+    qualify row_number() over (
+        partition by system, activity_id
+        order by occurred_at desc, received_at desc, seq desc
+    ) = 1
+)
+
+select
+    {{ hash64(['system', 'activity_id']) }} as activity_key,
+    {{ guid(['system', 'activity_id']) }} as activity_id,
+    -- An address typed into a form stands for the mailbox until identity says whose it is.
+    case
+        when contact_id is not null
+            then {{ record_key('system', record_type_of('system', 'contact_id'), 'contact_id') }}
+        when email is not null
+            then {{ record_key('system', "'email'", 'lower(trim(email))') }}
+    end as record_key,
+    system,
+    activity_id as system_activity_id,
+    activity_type,
+    campaign_id,
+    form_id,
+    url,
+    referrer,
+    utm_source,
+    utm_medium,
+    utm_campaign,
+    trace_parent,
+    occurred_at,
+    received_at,
+    load_id,
+from newest

@@ -1,0 +1,161 @@
+{{ config(materialized='incremental', incremental_strategy='replace_changed_records', unique_key='record_key') }}
+
+-- depends_on: {{ ref('int_batch__changed_records') }}
+with contacts as (
+    select * from {{ ref('int_contacts__current') }}
+    {% if is_incremental() %}
+        where record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
+    {% endif %}
+),
+
+records as (
+    select * from {{ ref('int_identity__records') }}
+    {% if is_incremental() %}
+        where record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
+    {% endif %}
+),
+
+normalized as (
+    select * from {{ ref('int_identifiers__normalized') }}
+    where normal_value is not null
+),
+
+-- The newest directive on a pair counts: an unmerge undoes the merge before it.
+merges as (
+    select
+        system,
+        surviving_id,
+        merged_id,
+    from {{ ref('stg_events__merges') }}
+    qualify
+        row_number() over (
+            partition by system, surviving_id, merged_id
+            order by occurred_at desc, received_at desc, seq desc
+        ) = 1
+        and not is_unmerge
+),
+
+own_ids as (
+    select
+        record_key,
+        'external_id' as identifier_type,
+        system || ':' || record_id as identifier_value,
+    from records
+    where record_type <> 'email'
+),
+
+emails as (
+    select
+        spelled.record_key,
+        'email' as identifier_type,
+        normalized.normal_value as identifier_value,
+    from (
+        select
+            record_key,
+            email as raw_value,
+        from contacts
+        union all
+        select
+            record_key,
+            record_id as raw_value,
+        from records
+        where record_type = 'email'
+    ) as spelled
+    inner join normalized
+        on spelled.raw_value = normalized.raw_value and normalized.identifier_type = 'email'
+),
+
+phones as (
+    select
+        contacts.record_key,
+        'phone' as identifier_type,
+        normalized.normal_value as identifier_value,
+    from contacts
+    inner join normalized
+        on
+            contacts.phone = normalized.raw_value
+            and coalesce(contacts.country, '') = normalized.region
+            and normalized.identifier_type = 'phone'
+),
+
+stated_ids as (
+    select
+        record_key,
+        'external_id' as identifier_type,
+        json_extract_string(stated, '$.system') || ':' || json_extract_string(stated, '$.record_id') as identifier_value,
+    from (
+        select
+            record_key,
+            unnest(from_json(external_ids, '["JSON"]')) as stated,
+        from contacts
+        where external_ids is not null
+    )
+    union all
+    select
+        record_key,
+        'external_id' as identifier_type,
+        system || ':' || trim(unnest(string_split(merged_ids, ';'))) as identifier_value,
+    from contacts
+    where merged_ids is not null
+    union all
+    select
+        record_key,
+        'external_id' as identifier_type,
+        system || ':' || unnest([master_record_id, converted_contact_id]) as identifier_value,
+    from contacts
+    where master_record_id is not null or converted_contact_id is not null
+    union all
+    select
+        records.record_key,
+        'external_id' as identifier_type,
+        merges.system || ':' || merges.merged_id as identifier_value,
+    from merges
+    inner join records on merges.system = records.system and merges.surviving_id = records.record_id
+),
+
+carried as (
+    select * from own_ids
+    union
+    select * from emails
+    union
+    select * from phones
+    union
+    select * from stated_ids
+),
+
+blocked as (
+    select * from {{ source('raw_policies', 'identity_blocked_values') }}
+    where is_active
+),
+
+shared_mailboxes as (
+    select * from {{ source('raw_policies', 'identity_shared_mailboxes') }}
+    where is_active
+),
+
+kinds as (
+    select * from {{ source('raw_policies', 'identity_identifiers') }}
+    where is_active
+)
+
+select
+    carried.record_key,
+    carried.identifier_type,
+    carried.identifier_value,
+    {{ hash64(['carried.identifier_type', 'carried.identifier_value']) }} as identifier_key,
+    kinds.max_records,
+    -- Shared mailboxes (info@, sales@) and blocked values link strangers: they may carry touchpoints, never identity.
+    coalesce(kinds.is_linking, false)
+    and not exists (
+        select 1 from blocked
+        where
+            blocked.identifier_type = carried.identifier_type
+            and regexp_matches(carried.identifier_value, blocked.pattern)
+    )
+    and not (
+        carried.identifier_type = 'email'
+        and split_part(carried.identifier_value, '@', 1) in (select local_part from shared_mailboxes)
+    ) as is_linking,
+from carried
+left join kinds on carried.identifier_type = kinds.identifier_type
+where carried.identifier_value is not null

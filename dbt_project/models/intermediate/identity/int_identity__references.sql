@@ -1,0 +1,118 @@
+{{ config(materialized='view') }}
+
+-- Every mention of a person's record anywhere: a record exists from the first time something names it.
+with contacts as (
+    select
+        system,
+        record_type,
+        record_id,
+        received_at,
+        load_id,
+    from {{ ref('int_contacts__versions') }}
+),
+
+activities as (
+    select
+        system,
+        contact_id,
+        email,
+        received_at,
+        load_id,
+    from {{ ref('stg_events__activities') }}
+    union all
+    select
+        system,
+        contact_id,
+        cast(null as varchar) as email,
+        received_at,
+        load_id,
+    from {{ ref('stg_hubspot__activities') }}
+),
+
+consents as (
+    select
+        system,
+        contact_id,
+        email,
+        received_at,
+        load_id,
+    from {{ ref('stg_events__consents') }}
+),
+
+meetings as (
+    {% for meetings in ['stg_events__meetings', 'stg_calendar__meetings'] %}
+    select
+        system,
+        contact_id,
+        attendee_email as email,
+        received_at,
+        load_id,
+    from {{ ref(meetings) }}
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
+),
+
+opportunities as (
+    {% for opportunities in ['stg_events__opportunities', 'stg_salesforce__opportunities'] %}
+    select
+        system,
+        {{ json_elements('contact_ids') }} as contact_id,
+        cast(null as varchar) as email,
+        received_at,
+        load_id,
+    from {{ ref(opportunities) }}
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
+),
+
+stage_changes as (
+    select
+        system,
+        contact_id,
+        cast(null as varchar) as email,
+        received_at,
+        load_id,
+    from {{ ref('stg_events__stage_changes') }}
+),
+
+merges as (
+    select
+        system,
+        unnest([surviving_id, merged_id]) as contact_id,
+        cast(null as varchar) as email,
+        received_at,
+        load_id,
+    from {{ ref('stg_events__merges') }}
+),
+
+mentions as (
+    select * from activities
+    union all
+    select * from consents
+    union all
+    select * from meetings
+    union all
+    select * from opportunities
+    union all
+    select * from stage_changes
+    union all
+    select * from merges
+),
+
+named as (
+    select * from contacts
+    union all
+    select
+        system,
+        case when contact_id is null then 'email' else {{ record_type_of('system', 'contact_id') }} end as record_type,
+        coalesce(contact_id, lower(trim(email))) as record_id,
+        received_at,
+        load_id,
+    from mentions
+)
+
+select
+    {{ record_key('system', 'record_type', 'record_id') }} as record_key,
+    *,
+from named
+where record_id is not null

@@ -1,0 +1,38 @@
+with campaigns as (
+    {{ union_by_name([ref('stg_events__campaigns'), ref('stg_hubspot__campaigns')]) }}
+),
+
+newest as (
+    select *
+    from campaigns
+    qualify row_number() over (
+        partition by system, record_id
+        order by occurred_at desc, received_at desc
+    ) = 1
+),
+
+costs as (
+    select
+        system,
+        record_id,
+        sum(cast(json_extract_string(spent, '$.cost_usd') as decimal(18, 2))) as cost_usd,
+    from (
+        select
+            system,
+            record_id,
+            unnest(from_json(costs, '["JSON"]')) as spent,
+        from newest
+        where costs is not null
+    )
+    group by system, record_id
+)
+
+select
+    newest.record_id as campaign_id,
+    newest.system,
+    newest.name,
+    newest.channel,
+    coalesce(costs.cost_usd, 0) as cost_usd,
+    newest.occurred_at as changed_at,
+from newest
+left join costs on newest.system = costs.system and newest.record_id = costs.record_id

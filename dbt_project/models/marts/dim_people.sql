@@ -1,0 +1,99 @@
+{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key='person_id') }}
+
+-- depends_on: {{ ref('int_batch__touched_people') }}
+{% set preferred_columns = [
+    'email', 'phone', 'first_name', 'last_name', 'company', 'job_title', 'country', 'region', 'city', 'postal_code', 'lifecycle_stage',
+    'latest_source', 'campaign_id',
+] %}
+
+with records as (
+    select * from {{ ref('entity_map') }}
+    where
+        person_id is not null
+        and {{ where_touched() }}
+),
+
+contacts as (
+    select * from {{ ref('int_contacts__current') }}
+),
+
+priorities as (
+    select * from {{ source('raw_policies', 'identity_system_priority') }}
+    where is_active
+),
+
+consents as (
+    select * from {{ ref('fct_consents') }}
+    where is_current
+),
+
+ranked as (
+    select
+        records.person_id,
+        records.account_id,
+        records.record_key,
+        records.valid_from,
+        coalesce(records.is_deleted, false) as is_deleted,
+        coalesce(contacts.email, case when records.record_type = 'email' then records.record_id end) as email,
+        {% for column in preferred_columns if column != 'email' %}
+            contacts.{{ column }},
+        {% endfor %}
+        contacts.original_source,
+        row(
+            coalesce(records.is_deleted, false),
+            coalesce(priorities.priority, 1000),
+            -epoch_us(coalesce(contacts.occurred_at, records.valid_from)),
+            records.record_key
+        ) as preference,
+        row(records.valid_from, records.record_key) as seniority,
+    from records
+    left join contacts on records.record_key = contacts.record_key
+    left join priorities on records.system = priorities.system
+),
+
+people as (
+    select
+        person_id,
+        {{ preferred_value('account_id') }},
+        {% for column in preferred_columns %}
+            {{ preferred_value(column) }},
+        {% endfor %}
+        arg_min(original_source, seniority) as original_source,
+        count(*) as record_count,
+        bool_and(is_deleted) as is_deleted,
+        min(valid_from) as first_seen_at,
+    from ranked
+    group by person_id
+),
+
+consent_summaries as (
+    select
+        person_id,
+        to_json(map(list(channel order by channel), list(status order by channel))) as consent_summary,
+    from consents
+    group by person_id
+)
+
+select
+    people.person_id,
+    people.account_id,
+    people.email,
+    people.phone,
+    people.first_name,
+    people.last_name,
+    people.company,
+    people.job_title,
+    people.country,
+    people.region,
+    people.city,
+    people.postal_code,
+    people.lifecycle_stage,
+    people.original_source,
+    coalesce(people.latest_source, people.original_source) as latest_source,
+    people.campaign_id,
+    coalesce(cast(consent_summaries.consent_summary as varchar), '{}') as consent_summary,
+    people.record_count,
+    people.is_deleted,
+    people.first_seen_at,
+from people
+left join consent_summaries on people.person_id = consent_summaries.person_id

@@ -1,0 +1,133 @@
+{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='record_key') }}
+
+-- depends_on: {{ ref('int_batch__changed_records') }}
+
+with people as (
+    select * from {{ ref('int_identity__people') }}
+    {% if is_incremental() %}
+        where
+            since = '{{ var("since") }}'
+            or record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
+    {% endif %}
+),
+
+identifiers as (
+    select * from {{ ref('int_identity__identifiers') }}
+    where is_linking
+),
+
+contacts as (
+    select * from {{ ref('int_contacts__current') }}
+),
+
+accounts as (
+    select * from {{ ref('int_accounts__current') }}
+),
+
+account_domains as (
+    select
+        domain,
+        min(account_id) as account_id,
+    from accounts
+    where account_group like 'domain:%'
+    group by domain
+),
+
+shared as (
+    select
+        identifier_key,
+        any_value(max_records) as max_records,
+        count(*) as record_count,
+    from identifiers
+    where identifier_key in (
+        select identifier_key from identifiers
+        where record_key in (select record_key from people)
+    )
+    group by identifier_key
+    having count(*) > 1
+),
+
+linked as (
+    select
+        identifiers.record_key,
+        to_json(
+            list(
+                {
+                    'identifier_type': identifiers.identifier_type,
+                    'identifier_value': identifiers.identifier_value,
+                    'record_count': shared.record_count
+                }
+                order by identifiers.identifier_type, identifiers.identifier_value
+            )
+        ) as evidence,
+    from identifiers
+    inner join shared on identifiers.identifier_key = shared.identifier_key
+    where shared.record_count <= shared.max_records
+    group by identifiers.record_key
+),
+
+people_mapped as (
+    select
+        people.record_key,
+        people.system,
+        people.record_type,
+        people.record_id,
+        people.person_id,
+        coalesce(stated.account_id, by_domain.account_id) as account_id,
+        coalesce(cast(linked.evidence as varchar), '[]') as evidence,
+        coalesce(contacts.is_deleted, false) as is_deleted,
+        coalesce(contacts.created_at, people.first_received_at) as valid_from,
+        people.first_received_at,
+    from people
+    left join contacts on people.record_key = contacts.record_key
+    left join linked on people.record_key = linked.record_key
+    left join accounts as stated
+        on people.system = stated.system and contacts.account_record_id = stated.record_id
+    left join account_domains as by_domain
+        on split_part(lower(coalesce(contacts.email, people.record_id)), '@', 2) = by_domain.domain
+),
+
+accounts_mapped as (
+    select
+        {{ record_key('system', "'account'", 'record_id') }} as record_key,
+        system,
+        'account' as record_type,
+        record_id,
+        cast(null as varchar) as person_id,
+        account_id,
+        to_json([{'identifier_type': 'account', 'identifier_value': account_group}]) as evidence,
+        is_deleted,
+        first_received_at as valid_from,
+        first_received_at,
+    from accounts
+)
+
+select
+    record_key,
+    system,
+    record_type,
+    record_id,
+    person_id,
+    account_id,
+    evidence,
+    is_deleted,
+    true as is_current,
+    valid_from,
+    cast(null as timestamptz) as valid_to,
+    first_received_at,
+from people_mapped
+union all
+select
+    record_key,
+    system,
+    record_type,
+    record_id,
+    person_id,
+    account_id,
+    cast(evidence as varchar) as evidence,
+    is_deleted,
+    true as is_current,
+    valid_from,
+    cast(null as timestamptz) as valid_to,
+    first_received_at,
+from accounts_mapped

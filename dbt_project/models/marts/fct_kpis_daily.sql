@@ -1,0 +1,277 @@
+-- One CTE per KPI, one shape for all: kpi, day, dimension, numerator, denominator. Definitions stand in the column docs.
+with settings as (
+    select * from {{ source('raw_policies', 'kpi_settings') }}
+    where is_active
+),
+
+activities as (
+    select * from {{ ref('fct_activities') }}
+),
+
+mqls as (
+    select * from {{ ref('fct_mqls') }}
+),
+
+people as (
+    select * from {{ ref('dim_people') }}
+),
+
+assignments as (
+    select * from {{ ref('fct_assignments') }}
+),
+
+pushes as (
+    select * from {{ ref('fct_pushes') }}
+),
+
+meetings as (
+    select * from {{ ref('fct_meetings') }}
+),
+
+stage_changes as (
+    select * from {{ ref('fct_stage_changes') }}
+),
+
+acceptance as (
+    select * from {{ ref('fct_event_acceptance') }}
+),
+
+records as (
+    select * from {{ ref('entity_map') }}
+    where person_id is not null and record_type <> 'email' and not is_deleted
+),
+
+merges as (
+    select * from {{ ref('stg_events__merges') }}
+),
+
+-- Form submit -> confirmed lead; history loaded in bulk tells nothing about latency, so what arrived long after it happened is left out.
+submits as (
+    select
+        mqls.mql_id,
+        max(activities.received_at) as submitted_at,
+        any_value(activities.system) as system,
+    from mqls
+    inner join activities
+        on
+            mqls.person_id = activities.person_id
+            and activities.activity_type = 'form_submit'
+            and activities.occurred_at <= mqls.reached_at
+    cross join settings
+    where {{ seconds_between('activities.occurred_at', 'activities.received_at') }} < settings.backfill_after_hours * 3600
+    group by mqls.mql_id
+),
+
+confirmed_leads as (
+    select
+        assignments.mql_id,
+        min(pushes.confirmed_at) as confirmed_at,
+    from pushes
+    inner join assignments on contains(pushes.reasons, assignments.assignment_id)
+    where pushes.object = 'Lead' and pushes.is_confirmed
+    group by assignments.mql_id
+),
+
+lead_ingestion_latency as (
+    select
+        'lead_ingestion_latency' as kpi,
+        cast(submits.submitted_at as date) as kpi_date,
+        'system' as dimension,
+        submits.system as dimension_value,
+        sum({{ seconds_between('submits.submitted_at', 'confirmed_leads.confirmed_at') }}) as numerator,
+        count(*) as denominator,
+    from submits
+    inner join confirmed_leads on submits.mql_id = confirmed_leads.mql_id
+    group by cast(submits.submitted_at as date), submits.system
+),
+
+event_delivery_success as (
+    select
+        'event_delivery_success' as kpi,
+        cast(received_hour_at as date) as kpi_date,
+        'event_type' as dimension,
+        event_type as dimension_value,
+        sum(accepted_count) as numerator,
+        sum(received_count) as denominator,
+    from acceptance
+    group by cast(received_hour_at as date), event_type
+    union all
+    select
+        'event_delivery_success' as kpi,
+        cast(planned_at as date) as kpi_date,
+        'subscriber' as dimension,
+        system as dimension_value,
+        count(*) filter (where is_confirmed) as numerator,
+        count(*) as denominator,
+    from pushes
+    where status <> 'refused'
+    group by cast(planned_at as date), system
+),
+
+-- A record is a duplicate when the person was known before it.
+seniority as (
+    select
+        *,
+        row_number() over (partition by person_id order by valid_from, record_key) as position,
+    from records
+),
+
+duplicate_rate as (
+    select
+        'duplicate_rate' as kpi,
+        cast(valid_from as date) as kpi_date,
+        'system' as dimension,
+        system as dimension_value,
+        count(*) filter (where position > 1) as numerator,
+        count(*) as denominator,
+    from seniority
+    group by cast(valid_from as date), system
+),
+
+-- Merges the systems reported, against the duplicates we had linked: how often a person had to correct us.
+merge_correction_rate as (
+    select
+        'merge_correction_rate' as kpi,
+        cast(merges.occurred_at as date) as kpi_date,
+        'system' as dimension,
+        merges.system as dimension_value,
+        count(*) as numerator,
+        greatest(
+            count(*),
+            any_value((select count(*) from seniority where position > 1 and system = merges.system))
+        ) as denominator,
+    from merges
+    group by cast(merges.occurred_at as date), merges.system
+),
+
+-- Actual MQLs against those expected from the trailing 28 days' rate on the same day's active people.
+active_days as (
+    select
+        cast(occurred_at as date) as kpi_date,
+        count(distinct person_id) as active_count,
+    from activities
+    group by cast(occurred_at as date)
+),
+
+mql_days as (
+    select
+        cast(reached_at as date) as kpi_date,
+        count(*) as mql_count,
+    from mqls
+    group by cast(reached_at as date)
+),
+
+judged_days as (
+    select
+        active_days.kpi_date,
+        active_days.active_count,
+        coalesce(mql_days.mql_count, 0) as mql_count,
+        sum(coalesce(mql_days.mql_count, 0)) over former_days as former_mqls,
+        sum(active_days.active_count) over former_days as former_active,
+    from active_days
+    left join mql_days on active_days.kpi_date = mql_days.kpi_date
+    window former_days as (
+        order by active_days.kpi_date
+        range between interval 28 days preceding and interval 1 day preceding
+    )
+),
+
+scoring_drift as (
+    select
+        'scoring_drift' as kpi,
+        kpi_date,
+        'all' as dimension,
+        'all' as dimension_value,
+        mql_count as numerator,
+        active_count * former_mqls / former_active as denominator,
+    from judged_days
+    where former_active > 0 and former_mqls > 0
+),
+
+accepted as (
+    select
+        mqls.mql_id,
+        bool_or(stage_changes.person_id is not null) as is_accepted,
+    from mqls
+    left join stage_changes
+        on
+            mqls.person_id = stage_changes.person_id
+            and stage_changes.to_stage in ('accepted', 'sql', 'opportunity', 'customer')
+            and stage_changes.changed_at >= mqls.reached_at
+    group by mqls.mql_id
+),
+
+mql_to_sql_acceptance as (
+    select
+        'mql_to_sql_acceptance' as kpi,
+        cast(mqls.reached_at as date) as kpi_date,
+        'original_source' as dimension,
+        coalesce(people.original_source, 'unknown') as dimension_value,
+        count(*) filter (where accepted.is_accepted) as numerator,
+        count(*) as denominator,
+    from mqls
+    inner join accepted on mqls.mql_id = accepted.mql_id
+    inner join people on mqls.person_id = people.person_id
+    group by cast(mqls.reached_at as date), coalesce(people.original_source, 'unknown')
+),
+
+first_touches as (
+    select
+        mqls.mql_id,
+        mqls.reached_at,
+        assignments.territory,
+        min(activities.occurred_at) as touched_at,
+    from mqls
+    inner join assignments on mqls.mql_id = assignments.mql_id
+    inner join activities
+        on
+            mqls.person_id = activities.person_id
+            and activities.activity_type in ('call', 'task', 'reply', 'email_sent', 'meeting_booked')
+            and activities.occurred_at >= mqls.reached_at
+    group by mqls.mql_id, mqls.reached_at, assignments.territory
+),
+
+time_to_first_touch as (
+    select
+        'time_to_first_touch' as kpi,
+        cast(reached_at as date) as kpi_date,
+        'territory' as dimension,
+        coalesce(territory, 'unknown') as dimension_value,
+        sum({{ seconds_between('reached_at', 'touched_at') }}) / 3600 as numerator,
+        count(*) as denominator,
+    from first_touches
+    group by cast(reached_at as date), coalesce(territory, 'unknown')
+),
+
+meeting_no_show_rate as (
+    select
+        'meeting_no_show_rate' as kpi,
+        cast(starts_at as date) as kpi_date,
+        'rep' as dimension,
+        coalesce(rep_id, 'unknown') as dimension_value,
+        count(*) filter (where status = 'no_show') as numerator,
+        count(*) as denominator,
+    from meetings
+    where status in ('held', 'no_show')
+    group by cast(starts_at as date), coalesce(rep_id, 'unknown')
+),
+
+unioned as (
+    {% for kpi in [
+        'lead_ingestion_latency', 'event_delivery_success', 'duplicate_rate', 'merge_correction_rate', 'scoring_drift',
+        'mql_to_sql_acceptance', 'time_to_first_touch', 'meeting_no_show_rate',
+    ] %}
+    select * from {{ kpi }}
+    {% if not loop.last %}union all by name{% endif %}
+    {% endfor %}
+)
+
+select
+    kpi,
+    kpi_date,
+    dimension,
+    dimension_value,
+    cast(numerator as double) as numerator,
+    cast(denominator as double) as denominator,
+    cast(numerator as double) / nullif(cast(denominator as double), 0) as value,
+from unioned

@@ -1,0 +1,134 @@
+{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key='person_id') }}
+
+-- depends_on: {{ ref('int_batch__touched_people') }}
+with ledger as (
+    select * from {{ ref('fct_score_ledger') }}
+    where {{ where_touched() }}
+),
+
+versions as (
+    select * from {{ source('raw_policies', 'scoring_versions') }}
+    where is_active
+),
+
+people as (
+    select
+        person_id,
+        account_id,
+    from {{ ref('dim_people') }}
+    where {{ where_touched() }}
+),
+
+-- Positive points only decay, so a score can rise above the threshold at a ledger entry and nowhere between two.
+instants as (
+    select distinct
+        person_id,
+        scoring_version,
+        occurred_at as evaluated_at,
+    from ledger
+),
+
+contributions as (
+    select
+        instants.person_id,
+        instants.scoring_version,
+        instants.evaluated_at,
+        ledger.rule_id,
+        ledger.entry_kind,
+        any_value(ledger.label) as label,
+        any_value(ledger.cap) as cap,
+        max(ledger.received_at) as received_at,
+        sum({{ decayed_points('ledger.points', 'ledger.half_life_days', 'ledger.occurred_at', 'instants.evaluated_at') }})
+            as points_after,
+        coalesce(
+            sum({{ decayed_points('ledger.points', 'ledger.half_life_days', 'ledger.occurred_at', 'instants.evaluated_at') }})
+                filter (where ledger.occurred_at < instants.evaluated_at),
+            0
+        ) as points_before,
+    from instants
+    inner join ledger
+        on
+            instants.person_id = ledger.person_id
+            and instants.scoring_version = ledger.scoring_version
+            and ledger.occurred_at <= instants.evaluated_at
+    group by instants.person_id, instants.scoring_version, instants.evaluated_at, ledger.rule_id, ledger.entry_kind
+),
+
+scored as (
+    select
+        person_id,
+        scoring_version,
+        evaluated_at,
+        round(sum({{ capped('points_after', 'cap') }}), 6) as score_after,
+        round(sum({{ capped('points_before', 'cap') }}), 6) as score_before,
+        coalesce(sum({{ capped('points_after', 'cap') }}) filter (where entry_kind = 'fit'), 0) as fit_score,
+        max(received_at) as known_at,
+        to_json(
+            list(
+                {
+                    'rule_id': rule_id,
+                    'label': label,
+                    'points': round({{ capped('points_after', 'cap') }}, 1)
+                }
+                order by {{ capped('points_after', 'cap') }} desc, rule_id
+            ) filter (where abs({{ capped('points_after', 'cap') }}) >= 0.05)
+        ) as reasons,
+    from contributions
+    group by person_id, scoring_version, evaluated_at
+),
+
+-- Once qualified, a person qualifies again only after the score has fallen below rearm_below.
+fallen as (
+    select
+        scored.*,
+        versions.mql_threshold,
+        {{ grade_of('scored.fit_score', 'versions') }} as grade,
+        scored.score_before < versions.rearm_below
+        or coalesce(
+            lag(scored.score_after) over (
+                partition by scored.person_id, scored.scoring_version
+                order by scored.evaluated_at
+            ) < versions.rearm_below,
+            true
+        ) as is_rearmed,
+    from scored
+    inner join versions on scored.scoring_version = versions.version
+),
+
+armed as (
+    select
+        *,
+        count(*) filter (where is_rearmed) over (
+            partition by person_id, scoring_version
+            order by evaluated_at
+        ) as arming,
+    from fallen
+),
+
+crossings as (
+    select *
+    from armed
+    where score_after >= mql_threshold
+    qualify row_number() over (
+        partition by person_id, scoring_version, arming
+        order by evaluated_at
+    ) = 1
+)
+
+select
+    {{ guid(["'mql'", 'crossings.person_id', 'crossings.scoring_version', 'epoch_us(crossings.evaluated_at)']) }} as mql_id,
+    crossings.person_id,
+    people.account_id,
+    crossings.scoring_version,
+    crossings.grade,
+    cast(crossings.reasons as varchar) as reasons,
+    crossings.score_after as score,
+    round(crossings.fit_score, 6) as fit_score,
+    row_number() over (
+        partition by crossings.person_id, crossings.scoring_version
+        order by crossings.evaluated_at
+    ) as crossing_number,
+    crossings.evaluated_at as reached_at,
+    crossings.known_at,
+from crossings
+inner join people on crossings.person_id = people.person_id

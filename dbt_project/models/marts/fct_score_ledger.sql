@@ -1,0 +1,137 @@
+{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key='person_id') }}
+
+-- depends_on: {{ ref('int_batch__touched_people') }}
+with activities as (
+    select * from {{ ref('fct_activities') }}
+    where {{ where_touched() }}
+),
+
+people as (
+    select
+        people.*,
+        accounts.industry,
+        accounts.employee_count,
+    from {{ ref('dim_people') }} as people
+    left join {{ ref('dim_accounts') }} as accounts on people.account_id = accounts.account_id
+    where {{ where_touched('people.person_id') }}
+),
+
+rules as (
+    select * from {{ source('raw_policies', 'scoring_rules') }}
+    where is_active
+),
+
+attributes as (
+    unpivot (
+        select
+            person_id,
+            first_seen_at,
+            cast(job_title as varchar) as job_title,
+            cast(country as varchar) as country,
+            cast(industry as varchar) as industry,
+            cast(employee_count as varchar) as employee_count,
+            cast(company as varchar) as company,
+            cast(email as varchar) as email,
+            split_part(lower(email), '@', 2) as email_domain,
+            cast(original_source as varchar) as original_source,
+            cast(lifecycle_stage as varchar) as lifecycle_stage,
+        from people
+    )
+    on job_title, country, industry, employee_count, company, email, email_domain, original_source, lifecycle_stage
+    into name attribute value attribute_value
+),
+
+engagement as (
+    select
+        activities.person_id,
+        rules.version as scoring_version,
+        rules.rule_id,
+        'engagement' as entry_kind,
+        activities.activity_id,
+        cast(null as varchar) as attribute,
+        rules.label,
+        rules.points,
+        rules.cap,
+        rules.half_life_days,
+        activities.occurred_at,
+        activities.received_at,
+        rules.once as is_once,
+    from activities
+    inner join rules
+        on
+            rules.kind = 'engagement'
+            and activities.activity_type = rules.activity_type
+            and (rules.url_pattern is null or regexp_matches(coalesce(activities.url, ''), rules.url_pattern))
+            and (rules.form_pattern is null or regexp_matches(coalesce(activities.form_id, ''), rules.form_pattern))
+            and (
+                rules.campaign_pattern is null
+                or regexp_matches(coalesce(activities.campaign_id, ''), rules.campaign_pattern)
+            )
+),
+
+engagement_counted as (
+    select *
+    from engagement
+    qualify
+        not is_once
+        or row_number() over (
+            partition by person_id, scoring_version, rule_id
+            order by occurred_at, activity_id
+        ) = 1
+),
+
+fit as (
+    select
+        attributes.person_id,
+        rules.version as scoring_version,
+        rules.rule_id,
+        'fit' as entry_kind,
+        cast(null as varchar) as activity_id,
+        attributes.attribute,
+        rules.label,
+        rules.points,
+        rules.cap,
+        rules.half_life_days,
+        attributes.first_seen_at as occurred_at,
+        attributes.first_seen_at as received_at,
+    from attributes
+    inner join rules
+        on
+            rules.kind = 'fit'
+            and attributes.attribute = rules.attribute
+            and case rules.operator
+                when 'equals' then lower(attributes.attribute_value) = lower(rules.value)
+                when 'in' then list_contains(
+                    list_transform(from_json(rules.value, '["VARCHAR"]'), lambda item: lower(item)),
+                    lower(attributes.attribute_value)
+                )
+                when 'matches' then regexp_matches(attributes.attribute_value, rules.value)
+                when 'at_least' then try_cast(attributes.attribute_value as double) >= try_cast(rules.value as double)
+                when 'present' then true
+            end
+),
+
+entries as (
+    select * from engagement_counted
+    union all by name
+    select * from fit
+)
+
+select
+    {{ guid([
+        'person_id', 'scoring_version', 'rule_id', "coalesce(activity_id, '')", "coalesce(attribute, '')"
+    ]) }} as ledger_entry_id,
+    person_id,
+    scoring_version,
+    rule_id,
+    entry_kind,
+    activity_id,
+    attribute,
+    label,
+    points,
+    cap,
+    half_life_days,
+    occurred_at,
+    received_at,
+from entries
+where occurred_at <= {{ as_of() }}

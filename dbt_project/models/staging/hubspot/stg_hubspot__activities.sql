@@ -1,0 +1,30 @@
+with occurrences as (
+    select
+        *,
+        json_extract(payload, '$.properties') as properties,
+    from {{ source('raw_hubspot', 'events') }}
+    where {{ is_complete('raw_hubspot') }}
+)
+
+select
+    'hubspot' as system,
+    record_id as activity_id,
+    case {{ json_text('payload', 'eventType') }}
+        when 'e_visited_page' then 'page_view'
+        when 'e_opened_email_v2' then 'email_open'
+        when 'e_clicked_link_in_email_v2' then 'email_click'
+        when 'e_submitted_form_v2' then 'form_submit'
+        when 'pe_webinar_attended' then 'webinar_attend'
+    end as activity_type,
+    {{ json_text('payload', 'objectId') }} as contact_id,
+    {{ json_text('properties', 'hs_url') }} as url,
+    {{ json_text('properties', 'hs_referrer') }} as referrer,
+    {{ json_text('properties', 'utm_source') }} as utm_source,
+    {{ json_text('properties', 'utm_medium') }} as utm_medium,
+    {{ json_text('properties', 'utm_campaign') }} as utm_campaign,
+    {{ json_text('properties', 'hs_campaign_id') }} as campaign_id,
+    {{ json_text('properties', 'hs_form_id') }} as form_id,
+    updated_at as occurred_at,
+    received_at,
+    _dlt_load_id as load_id,
+from occurrences

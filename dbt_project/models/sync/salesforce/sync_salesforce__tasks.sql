@@ -1,0 +1,95 @@
+-- The follow-up task of an assignment is made once; from then on it is the rep's.
+with assignments as (
+    select * from {{ ref('fct_assignments') }}
+),
+
+mqls as (
+    select * from {{ ref('fct_mqls') }}
+),
+
+people as (
+    select * from {{ ref('dim_people') }}
+    where not is_deleted
+),
+
+reps as (
+    select * from {{ ref('dim_reps') }}
+    where salesforce_user_id is not null
+),
+
+targets as (
+    select * from {{ ref('int_salesforce__leads_targeted') }}
+),
+
+consents as (
+    select * from {{ ref('int_consents__destinations') }}
+    where destination = 'salesforce'
+),
+
+known_tasks as (
+    select handoff_task_key as task_key
+    from {{ ref('stg_salesforce__tasks') }}
+    where handoff_task_key is not null
+    union
+    select external_id as task_key
+    from {{ ref('stg_events__receipts') }}
+    where system = 'salesforce' and object = 'Task' and status in ('confirmed', 'superseded')
+),
+
+
+desired as (
+    select
+        assignments.assignment_id,
+        assignments.mql_id,
+        assignments.sla_due_at,
+        people.person_id,
+        reps.salesforce_user_id as owner_salesforce_id,
+        coalesce(targets.lead_record_id, targets.contact_record_id) as who_id,
+        'Call ' || coalesce(nullif(concat_ws(' ', people.first_name, people.last_name), ''), people.email, 'new lead')
+        || ' (MQL, score ' || cast(round(mqls.score) as bigint) || ', grade ' || mqls.grade || ')' as subject,
+        {{ reasons_text('mqls.reasons', 'chr(10)') }} as description,
+        coalesce(consents.is_consented, false) as is_consented,
+    from assignments
+    inner join mqls on assignments.mql_id = mqls.mql_id
+    inner join people on assignments.person_id = people.person_id
+    inner join reps on assignments.rep_id = reps.rep_id
+    inner join targets on assignments.person_id = targets.person_id
+    left join consents on people.person_id = consents.person_id
+    where assignments.assignment_id not in (select task_key from known_tasks)
+),
+
+written as (
+    select
+        *,
+        cast(json_object(
+            'Subject', subject,
+            'Description', description,
+            'Status', 'Not Started',
+            'Priority', 'High',
+            'OwnerId', owner_salesforce_id,
+            'ActivityDate', strftime(sla_due_at at time zone 'UTC', '%Y-%m-%d'),
+            'ReminderDateTime', {{ salesforce_instant('sla_due_at') }},
+            'WhoId', who_id
+        ) as varchar) as payload,
+    from desired
+)
+
+select
+    {{ guid(["'Task'", 'assignment_id']) }} as operation_id,
+    'Task' as object,
+    'upsert' as action,
+    'Handoff_Task_Key__c' as external_id_field,
+    assignment_id as external_id,
+    cast(null as varchar) as target_id,
+    person_id,
+    person_id as who_external_id,
+    case when who_id is null then person_id end as depends_on_external_id,
+    owner_salesforce_id,
+    payload,
+    cast(json_object('Subject', json_object('old', null, 'new', subject)) as varchar) as changes,
+    cast(to_json([mql_id, assignment_id]) as varchar) as reasons,
+    cast(null as varchar) as trace_parent,
+    is_consented,
+    sla_due_at as due_at,
+from written
+where is_consented

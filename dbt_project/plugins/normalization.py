@@ -1,0 +1,23 @@
+"""Registers the normalisation functions of `ingestion.normalize` as DuckDB functions; holds no rule of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dbt.adapters.duckdb.plugins import BasePlugin
+
+
+class Plugin(BasePlugin):
+    """Adds `normalize_email(text)` and `normalize_phone(text, region)`; both give null for what links nobody."""
+
+    def configure_connection(self, conn: Any) -> None:
+        from ingestion.normalize.emails import normalize_email
+        from ingestion.normalize.phones import normalize_phone
+
+        for name, function, arity in (
+            ("normalize_email", normalize_email, 1),
+            ("normalize_phone", normalize_phone, 2),
+        ):
+            conn.create_function(
+                name, function, ["VARCHAR"] * arity, "VARCHAR", null_handling="special"
+            )

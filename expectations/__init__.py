@@ -1,0 +1,1 @@
+"""Great Expectations at the two doors; the only package that opens a GX context."""

@@ -1,0 +1,1 @@
+"""The Google-Calendar-shaped calendar: what it says to us and what we write to it."""

@@ -1,0 +1,179 @@
+"""One HTTP session for polling: retries, Retry-After and error codes alike for every source; no system is known here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from ingestion.errors.catalog import HandoffError
+from ingestion.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
+    from tenacity import RetryCallState
+
+ATTEMPTS = 6
+LONGEST_WAIT_SECONDS = 60.0
+CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 60.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# RFC 9110 calls 408, 425, 429 and these 5xx worth repeating; 477 is HubSpot moving an account.
+RETRIED = frozenset({408, 425, 429, 477, 500, 502, 503, 504, 521, 522, 523, 524})
+
+
+class UpstreamRefusal(HandoffError):
+    """An answer other than 2xx that no repeating helps; `status` is the HTTP status."""
+
+    def __init__(self, code: str, message: str, status: int) -> None:
+        super().__init__(code, message)
+        self.status = status
+
+
+class _Again(Exception):
+    """An answer worth waiting for: `wait` is what Retry-After asked for, in seconds, None when it asked nothing."""
+
+    def __init__(self, error: HandoffError, wait: float | None) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.wait = wait
+
+
+class Session:
+    """GET and POST of JSON against one base address, each repeated until it is answered or given up."""
+
+    def __init__(
+        self, system: str, client: httpx.Client, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.system = system
+        self.client = client
+        self.sleep = sleep
+
+    def get(self, path: str, params: dict[str, Any] | None = None) -> Any:
+        """The JSON answer to a GET."""
+        return self.request("GET", path, params=params)
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        """The JSON answer; HandoffError AUTH_EXPIRED, SCOPE_DENIED, RATE_LIMITED, UPSTREAM_* otherwise."""
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+
+        attempts = Retrying(
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=_wait_seconds,
+            retry=retry_if_exception_type(_Again),
+            sleep=self.sleep,
+            reraise=True,
+        )
+        try:
+            return attempts(self._once, method, path, options)
+        except _Again as again:
+            raise again.error from again
+
+    def _once(self, method: str, path: str, options: dict[str, Any]) -> Any:
+        import httpx
+
+        try:
+            response = self.client.request(method, path, **options)
+        except httpx.TransportError as error:
+            message = f"{self.system}: {method} {path}: {type(error).__name__}: {error}"
+            raise _Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
+        if response.is_success:
+            try:
+                return orjson.loads(response.content)
+            except orjson.JSONDecodeError as error:
+                message = f"{self.system}: {method} {path}: the answer is no JSON: {error}"
+                raise _Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
+        refusal = UpstreamRefusal(
+            _code(response.status_code),
+            f"{self.system}: {method} {path}: HTTP {response.status_code}: {response.text[:300]}",
+            response.status_code,
+        )
+        if response.status_code in RETRIED:
+            raise _Again(refusal, retry_after(response.headers.get("retry-after")))
+        raise refusal
+
+
+@contextmanager
+def session(
+    settings: Settings, system: str, headers: dict[str, str] | None = None
+) -> Iterator[Session]:
+    """A session at HANDOFF_<SYSTEM>_URL; SYSTEM_NOT_CONFIGURED without one, or when it is neither https nor loopback."""
+    import httpx
+
+    url = getattr(settings, f"{system}_url")
+    variable = f"HANDOFF_{system.upper()}_URL"
+    if not url:
+        raise HandoffError(
+            "SYSTEM_NOT_CONFIGURED", f"{system} is not configured: {variable} is not set"
+        )
+    parts = urlsplit(url)
+    loopback = parts.hostname in LOOPBACK
+    if parts.scheme != "https" and not loopback:
+        raise HandoffError(
+            "SYSTEM_NOT_CONFIGURED",
+            f"{variable} is {url!r}: credentials are sent over https only",
+            remedy=f"Set {variable} to an https:// address.",
+        )
+    with httpx.Client(
+        base_url=url.rstrip("/") + "/",
+        headers={"accept": "application/json", **(headers or {})},
+        timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+        # A proxy of the environment cannot reach our own loopback.
+        trust_env=not loopback,
+    ) as client:
+        yield Session(system, client)
+
+
+def bearer(settings: Settings, system: str) -> dict[str, str]:
+    """Authorization header from HANDOFF_<SYSTEM>_TOKEN; SYSTEM_NOT_CONFIGURED without one."""
+    token = getattr(settings, f"{system}_token")
+    if token is None or not token.get_secret_value():
+        raise HandoffError(
+            "SYSTEM_NOT_CONFIGURED",
+            f"{system} is not configured: HANDOFF_{system.upper()}_TOKEN is not set",
+        )
+    return {"authorization": f"Bearer {token.get_secret_value()}"}
+
+
+def parse_time(text: str) -> datetime:
+    """An ISO 8601 instant as vendors write it (`Z`, `+0000`), in UTC; without a zone it is UTC."""
+    parsed = datetime.fromisoformat(text)
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds a Retry-After header asks for, as a number or as an HTTP date (RFC 9110, 10.2.3); None when unreadable."""
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        until = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return max(0.0, (until - (now or datetime.now(UTC))).total_seconds())
+
+
+def _wait_seconds(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.wait if isinstance(error, _Again) else None
+    backoff = 0.25 * 2.0 ** (state.attempt_number - 1)
+    return float(min(LONGEST_WAIT_SECONDS, backoff if asked is None else asked))
+
+
+def _code(status: int) -> str:
+    if status == 401:
+        return "AUTH_EXPIRED"
+    if status == 403:
+        return "SCOPE_DENIED"
+    if status == 429:
+        return "RATE_LIMITED"
+    return "UPSTREAM_UNAVAILABLE" if status in RETRIED or status >= 500 else "UPSTREAM_REJECTED"

@@ -1,0 +1,225 @@
+"""The web site's webhooks: Standard Webhooks signatures and what a submitted form means in our
+records.
+
+Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from ingestion.connectors.signed_request import (
+    SignedRequest,
+    header,
+    require_match,
+    require_recent,
+)
+from ingestion.errors.catalog import HandoffError
+
+SYSTEM = "web"
+SOURCE = "urn:handoff:web:forms"
+SUBMITTED = "form.submitted"
+CONTACT_FIELDS = ("email", "first_name", "last_name", "company", "phone", "country", "job_title")
+UTM_FIELDS = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
+ACTIVITY_FIELDS = ("form_id", "url", "referrer", "anonymous_id", "campaign_id")
+CHANNELS = ("email", "phone", "sms", "post", "crm", "all")
+CONSENT_DETAILS = ("notice_version", "purpose", "gpc")
+NOT_CUSTOM = {*CONTACT_FIELDS, *UTM_FIELDS, *ACTIVITY_FIELDS, "consent", "submission_id"}
+COUNTRY_CODE = re.compile(r"[A-Za-z]{2}", re.ASCII)
+
+
+def verify(request: SignedRequest, secrets: Sequence[str], now: datetime) -> None:
+    """SIGNATURE_INVALID or SIGNATURE_EXPIRED unless an active `whsec_` secret signed this delivery
+    within 300 s.
+
+    The library signs; it does not verify here, because it reads the clock itself, stops at the
+    first match and decodes base64 leniently, so that a changed signature can pass.
+    """
+    from standardwebhooks import Webhook
+    from standardwebhooks.webhooks import EmptyWebhookSecretError
+
+    message_id = header(request, "webhook-id")
+    stamp = header(request, "webhook-timestamp")
+    signatures = header(request, "webhook-signature").split(" ")
+    signed_at = require_recent(stamp, 1, now)
+    try:
+        text = request.body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise HandoffError("SIGNATURE_INVALID", "the body is not UTF-8") from error
+    expected: list[str] = []
+    for secret in secrets:
+        # `require_usable` names a malformed secret at start-up; here it must not sink the good
+        # ones.
+        with suppress(binascii.Error, EmptyWebhookSecretError):
+            expected.append(Webhook(secret).sign(message_id, signed_at, text))
+    require_match(expected, signatures)
+
+
+def require_usable(secrets: Sequence[str]) -> None:
+    """SYSTEM_NOT_CONFIGURED when a secret is no base64 text; the edge asks at start-up."""
+    for position, secret in enumerate(secrets, start=1):
+        try:
+            usable = bool(base64.b64decode(secret.removeprefix("whsec_") + "==", validate=True))
+        except binascii.Error:
+            usable = False
+        if not usable:
+            raise HandoffError(
+                "SYSTEM_NOT_CONFIGURED",
+                f"secret {position} of HANDOFF_WEBHOOK_SECRETS_WEB is not base64",
+                remedy="Copy the whole secret, `whsec_` and all, as the sender shows it.",
+            )
+
+
+def to_events(body: bytes, received_at: datetime) -> list[dict[str, Any]]:
+    """CloudEvents of one submitted form: contact (when an e-mail is given), activity, consents.
+
+    Equal for equal bodies, however they are spelled. A HandoffError (SCHEMA_INVALID,
+    SCHEMA_UNKNOWN, FIELD_MISMATCH) names what cannot be read by its path in the body.
+    """
+    form = orjson.loads(body)
+    if not isinstance(form, dict):
+        raise HandoffError("SCHEMA_INVALID", "the body must be a JSON object", path="")
+    if form.get("type") != SUBMITTED:
+        raise HandoffError(
+            "SCHEMA_UNKNOWN",
+            f"unknown type {form.get('type')!r:.200}; known: {SUBMITTED}",
+            path="/type",
+        )
+    if not isinstance(form.get("timestamp"), str) or not form["timestamp"]:
+        raise HandoffError(
+            "SCHEMA_INVALID", "required field 'timestamp' is missing", path="/timestamp"
+        )
+    data = form.get("data")
+    if not isinstance(data, dict):
+        raise HandoffError("SCHEMA_INVALID", "required field 'data' is missing", path="/data")
+    fields = {name: value for name, value in map(_trimmed, data.items()) if value != ""}
+    email = fields.get("email")
+    if not isinstance(email, str | None):
+        raise HandoffError("FIELD_MISMATCH", "'email' must be text", path="/data/email")
+    if email is None and not fields.get("anonymous_id"):
+        raise HandoffError(
+            "SCHEMA_INVALID",
+            "the form names nobody: give email or anonymous_id",
+            path="/data/email",
+        )
+    contact_id = None if email is None else _contact_id(email)
+    submission = _submission_id(form, fields)
+    made = [
+        *_contact(contact_id, fields),
+        _activity(submission, contact_id, fields),
+        *_consents(contact_id, fields, form["timestamp"]),
+    ]
+    return [
+        {
+            "specversion": "1.0",
+            "id": f"{submission}:{name}",
+            "source": SOURCE,
+            "type": f"com.handoff.{record}",
+            "subject": f"{record}/{SYSTEM}/{subject or submission}",
+            "time": form["timestamp"],
+            "data": record_data,
+        }
+        for name, record, subject, record_data in made
+    ]
+
+
+_Made = tuple[str, str, str | None, dict[str, Any]]
+
+
+def _trimmed(item: tuple[str, Any]) -> tuple[str, Any]:
+    name, value = item
+    return name, value.strip() if isinstance(value, str) else value
+
+
+def _contact_id(email: str) -> str:
+    """The same person fills in forms in any spelling of case; the id tells no address."""
+    return hashlib.sha256(email.lower().encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def _submission_id(form: dict[str, Any], fields: dict[str, Any]) -> str:
+    given = fields.get("submission_id")
+    if isinstance(given, str):
+        return given
+    try:
+        canonical = orjson.dumps(form, option=orjson.OPT_SORT_KEYS)
+    except TypeError as error:
+        raise HandoffError("SCHEMA_INVALID", f"the form is not JSON: {error}", path="") from error
+    return hashlib.sha256(canonical).hexdigest()[:32]
+
+
+def _contact(contact_id: str | None, fields: dict[str, Any]) -> list[_Made]:
+    if contact_id is None:
+        return []
+    data: dict[str, Any] = {"system": SYSTEM, "record_id": contact_id}
+    data |= {name: fields[name] for name in (*CONTACT_FIELDS, *UTM_FIELDS) if name in fields}
+    country = data.get("country")
+    if isinstance(country, str):
+        if COUNTRY_CODE.fullmatch(country):
+            data["country"] = country.upper()
+        else:
+            # Free text from a form is no country code; kept where it claims nothing.
+            del data["country"]
+            data["custom"] = {"country": country}
+    return [("contact", "contact", contact_id, data)]
+
+
+def _activity(submission: str, contact_id: str | None, fields: dict[str, Any]) -> _Made:
+    data: dict[str, Any] = {
+        "system": SYSTEM,
+        "activity_id": submission,
+        "activity_type": "form_submit",
+    }
+    if contact_id is not None:
+        data |= {"contact_id": contact_id, "email": fields["email"]}
+    data |= {name: fields[name] for name in (*ACTIVITY_FIELDS, *UTM_FIELDS) if name in fields}
+    custom = {name: value for name, value in fields.items() if name not in NOT_CUSTOM}
+    if custom:
+        data["custom"] = custom
+    return ("form_submit", "activity", submission, data)
+
+
+def _consents(contact_id: str | None, fields: dict[str, Any], timestamp: str) -> list[_Made]:
+    """One record for each channel the form asked about; a box left empty is a no."""
+    consent = fields.get("consent")
+    if consent is None:
+        return []
+    if not isinstance(consent, dict):
+        raise HandoffError("FIELD_MISMATCH", "'consent' must be an object", path="/data/consent")
+    if contact_id is None:
+        raise HandoffError(
+            "SCHEMA_INVALID", "a consent needs the email of who gives it", path="/data/email"
+        )
+    made: list[_Made] = []
+    for channel, answer in consent.items():
+        if channel in CONSENT_DETAILS:
+            continue
+        path = f"/data/consent/{channel}"
+        if channel not in CHANNELS:
+            known = ", ".join((*CHANNELS, *CONSENT_DETAILS))
+            raise HandoffError(
+                "ENUM_UNKNOWN", f"unknown channel {channel!r}; known: {known}", path=path
+            )
+        if not isinstance(answer, bool):
+            raise HandoffError("FIELD_MISMATCH", f"{channel!r} must be true or false", path=path)
+        data: dict[str, Any] = {
+            "system": SYSTEM,
+            "contact_id": contact_id,
+            "email": fields["email"],
+            "channel": channel,
+            "lawful_basis": "consent",
+            "status": "granted" if answer else "denied",
+            "consent_timestamp": timestamp,
+            "source": "form",
+        }
+        data |= {name: consent[name] for name in CONSENT_DETAILS if name in consent}
+        made.append((f"consent:{channel}", "consent", f"{contact_id}/{channel}", data))
+    return made

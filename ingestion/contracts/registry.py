@@ -1,0 +1,272 @@
+"""The contracts as data: which records, versions and enums exist; does an event keep to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+
+from ingestion.contracts.instants import is_instant
+from ingestion.contracts.violations import Violation, explain
+from ingestion.errors.catalog import HandoffError
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Validator
+
+FOLDER = Path(__file__).parent
+
+# Named here and not found by folder, so that importing reads no disk; a test compares the two.
+RECORD_TABLES: dict[str, str] = {
+    "contact": "contacts",
+    "account": "accounts",
+    "opportunity": "opportunities",
+    "activity": "activities",
+    "consent": "consents",
+    "rep": "reps",
+    "campaign": "campaigns",
+    "meeting": "meetings",
+    "merge": "merges",
+    "stage_change": "stage_changes",
+    "receipt": "receipts",
+}
+
+_TYPE_PREFIX = "com.handoff."
+_SCHEMA_PREFIX = "urn:handoff:contract:"
+_ENUM_PREFIX = "urn:handoff:enum:"
+_VERSION = re.compile(r"\d+\.\d+\.\d+", re.ASCII)
+# A body of a million unknown fields must not become a million violations.
+_MOST_VIOLATIONS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """Name of one contract: `record` such as contact, `version` such as 1.0.0."""
+
+    record: str
+    version: str
+
+
+def event_type(record: str) -> str:
+    """CloudEvents `type` of a record: contact → com.handoff.contact."""
+    _require_record(record)
+    return _TYPE_PREFIX + record
+
+
+def record_of(event_type: str) -> str:
+    """Record of a CloudEvents `type`; HandoffError SCHEMA_UNKNOWN for any other type."""
+    record = event_type.removeprefix(_TYPE_PREFIX)
+    if not event_type.startswith(_TYPE_PREFIX) or record not in RECORD_TABLES:
+        known = ", ".join(_TYPE_PREFIX + name for name in RECORD_TABLES)
+        raise HandoffError(
+            "SCHEMA_UNKNOWN",
+            f"unknown type {event_type[:200]!r}; known: {known}",
+            path="/type",
+        )
+    return record
+
+
+@cache
+def versions(record: str) -> tuple[str, ...]:
+    """Versions of a record's contract (or of `envelope`), oldest first."""
+    found = (file.stem for file in (FOLDER / record).glob("*.json"))
+    return tuple(sorted(filter(_VERSION.fullmatch, found), key=_numbers))
+
+
+def newest_version(record: str) -> str:
+    """The newest 1.x version: what an event without `dataschema` is held to."""
+    _require_record(record)
+    return [version for version in versions(record) if version.startswith("1.")][-1]
+
+
+@cache
+def schema(record: str, version: str) -> dict[str, Any]:
+    """The JSON Schema of a record's `data` (or of `envelope`), as in its file; never change it.
+
+    HandoffError SCHEMA_UNKNOWN when there is no such contract.
+    """
+    if record != "envelope":
+        _require_record(record)
+    if version not in versions(record):
+        known = ", ".join(versions(record))
+        raise HandoffError(
+            "SCHEMA_UNKNOWN",
+            f"unknown version {version[:200]!r} of the {record} contract; known: {known}",
+            path="/dataschema",
+        )
+    return _read(FOLDER / record / f"{version}.json")
+
+
+@cache
+def enum_names() -> tuple[str, ...]:
+    """Names of the enumerations, sorted."""
+    return tuple(sorted(file.stem for file in (FOLDER / "enums").glob("*.json")))
+
+
+@cache
+def enum_document(name: str) -> dict[str, Any]:
+    """The registry file of an enumeration; KeyError when there is none."""
+    if name not in enum_names():
+        raise KeyError(f"unknown enumeration {name!r}; known: {', '.join(enum_names())}")
+    return _read(FOLDER / "enums" / f"{name}.json")
+
+
+@cache
+def enum_values(name: str) -> tuple[str, ...]:
+    """Our values of an enumeration, in the order of the registry."""
+    return tuple(option["const"] for option in enum_document(name)["oneOf"])
+
+
+def system_value(enum: str, system: str, value: str) -> str | None:
+    """Our value for a system's own picklist `value`; None when the registry does not know it."""
+    found = enum_document(enum)["systems"].get(system, {}).get(value)
+    return cast("str | None", found)
+
+
+def enum_of(field: Mapping[str, Any]) -> str | None:
+    """Name of the enumeration a property of a contract refers to, None for any other property."""
+    for option in (field, *field.get("anyOf", ())):
+        reference = option.get("$ref", "")
+        if reference.startswith(_ENUM_PREFIX):
+            return cast("str", reference.removeprefix(_ENUM_PREFIX))
+    return None
+
+
+def contract_of(event: Mapping[str, Any]) -> Contract:
+    """The contract an event is held to, from its `type` and `dataschema`.
+
+    HandoffError SCHEMA_UNKNOWN when they name none, or two different ones.
+    """
+    type_name, schema_name = event.get("type"), event.get("dataschema")
+    if not isinstance(type_name, str):
+        raise HandoffError("SCHEMA_UNKNOWN", "the event names no type", path="/type")
+    if not isinstance(schema_name, str | None):
+        raise HandoffError("SCHEMA_UNKNOWN", "dataschema must be text", path="/dataschema")
+    return _contract(type_name, schema_name)
+
+
+def validate_event(event: dict[str, Any], known_systems: Collection[str]) -> list[Violation]:
+    """All that is wrong with a CloudEvent in structured JSON; empty means it may be accepted.
+
+    `known_systems` are the names `data.system` may have. Every breach is listed, up to 100.
+    """
+    if not isinstance(event, dict):
+        return [Violation("SCHEMA_INVALID", "", "the event must be a JSON object")]
+    try:
+        # A Python caller can pass values that no JSON document, hence no log, can hold.
+        orjson.dumps(event, option=orjson.OPT_PASSTHROUGH_DATETIME)
+    except TypeError as error:
+        return [Violation("SCHEMA_INVALID", "", f"the event is not JSON: {error}")]
+    try:
+        contract = contract_of(event)
+    except HandoffError as error:
+        named = isinstance(event.get("type"), str) and isinstance(event.get("dataschema", ""), str)
+        unknown = [Violation(error.code, error.path or "", error.message)] if named else []
+        return unknown + _breaches(event, None)
+    data = event.get("data")
+    system = data.get("system") if isinstance(data, dict) else None
+    known = not isinstance(system, str) or system == "" or system in known_systems
+    unknown = [] if known else [_unknown_system(str(system), known_systems)]
+    if _validator(contract).is_valid(event):
+        return unknown
+    return _breaches(event, contract) + unknown
+
+
+def _unknown_system(system: str, known_systems: Collection[str]) -> Violation:
+    known: Iterable[str] = known_systems
+    if isinstance(known_systems, set | frozenset):
+        known = sorted(known_systems)
+    message = f"unknown system {system[:200]!r}; known: {', '.join(known)}"
+    return Violation("ENUM_UNKNOWN", "/data/system", message)
+
+
+def _breaches(event: dict[str, Any], contract: Contract | None) -> list[Violation]:
+    """The first 100 breaches, each once; without a contract the envelope alone is judged."""
+    judged = _compound_schema(contract)
+    errors = _validator(contract).iter_errors(event)
+    every = chain.from_iterable(explain(error, judged) for error in errors)
+    return list(dict.fromkeys(islice(every, _MOST_VIOLATIONS)))
+
+
+@lru_cache(maxsize=256)
+def _contract(type_name: str, schema_name: str | None) -> Contract:
+    record = record_of(type_name)
+    if schema_name is None:
+        return Contract(record, newest_version(record))
+    named_record, _, version = schema_name.removeprefix(_SCHEMA_PREFIX).partition(":")
+    if not schema_name.startswith(_SCHEMA_PREFIX) or named_record != record:
+        raise HandoffError(
+            "SCHEMA_UNKNOWN",
+            f"dataschema {schema_name[:200]!r} is no contract of {type_name}; "
+            f"expected {_SCHEMA_PREFIX}{record}:<version>, or none for the newest",
+            path="/dataschema",
+        )
+    schema(record, version)
+    return Contract(record, version)
+
+
+@cache
+def _validator(contract: Contract | None) -> Validator:
+    from jsonschema_rs import Draft202012Validator
+
+    return Draft202012Validator(
+        _compound_schema(contract),
+        validate_formats=True,
+        formats={"date-time": is_instant, "time-zone": _is_time_zone},
+        offline=True,
+    )
+
+
+@cache
+def _compound_schema(contract: Contract | None) -> dict[str, Any]:
+    """Envelope and record as one schema without references: one call judges a whole event."""
+    envelope = _resolved(schema("envelope", versions("envelope")[-1]))
+    if contract is not None:
+        envelope["properties"]["data"] = _resolved(schema(contract.record, contract.version))
+    return cast("dict[str, Any]", envelope)
+
+
+def _resolved(node: Any) -> Any:
+    """A copy of a schema in which every enumeration it refers to stands in place."""
+    if isinstance(node, list):
+        return [_resolved(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    # Two embedded documents with an $id each would start scopes of their own; `examples` are data.
+    kept = {key: value for key, value in node.items() if key not in ("$id", "$schema", "examples")}
+    if name := enum_of(kept):
+        nullable = [None] if "anyOf" in kept else []
+        rest = {key: value for key, value in kept.items() if key not in ("$ref", "anyOf")}
+        document = enum_document(name)
+        return rest | {"enum": [*enum_values(name), *nullable], "x-systems": document["systems"]}
+    return {key: _resolved(value) for key, value in kept.items()}
+
+
+@lru_cache(maxsize=1024)
+def _is_time_zone(name: str) -> bool:
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(name)
+    except (ValueError, KeyError, OSError):
+        return False
+    return True
+
+
+def _require_record(record: str) -> None:
+    if record not in RECORD_TABLES:
+        known = ", ".join(RECORD_TABLES)
+        raise HandoffError("SCHEMA_UNKNOWN", f"unknown record {record!r}; known: {known}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return cast("dict[str, Any]", orjson.loads(file.read_bytes()))

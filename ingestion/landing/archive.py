@@ -1,0 +1,179 @@
+"""The landing archive: polled records as immutable Parquet segments, written before anything else sees them."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from ingestion.connectors.extracted import Extracted
+from ingestion.errors.catalog import HandoffError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_CURSOR = b"handoff.cursor"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One immutable file; `cursor` is the greatest `updated_at` in it and in all segments before it."""
+
+    seq: int
+    path: Path
+    cursor: datetime
+    rows: int
+
+
+def segment_schema() -> pa.Schema:
+    """Columns of a segment and of every `raw_<system>.<resource>` table, in order."""
+    import pyarrow as pa
+
+    instant = pa.timestamp("us", tz="UTC")
+    return pa.schema(
+        [
+            pa.field("record_id", pa.string(), nullable=False),
+            pa.field("updated_at", instant, nullable=False),
+            pa.field("is_deleted", pa.bool_(), nullable=False),
+            pa.field("payload", pa.string(), nullable=False),
+            pa.field("received_at", instant, nullable=False),
+            pa.field("segment", pa.int64(), nullable=False),
+            pa.field("row_hash", pa.int64(), nullable=False),
+        ]
+    )
+
+
+def row_hash(row: Extracted, payload: bytes) -> int:
+    """Signed 64-bit hash of a record's content; equal content polled twice has an equal hash."""
+    digest = hashlib.blake2b(row.record_id.encode(), digest_size=8)
+    digest.update(b"\x01" if row.is_deleted else b"\x00")
+    digest.update(payload)
+    return int.from_bytes(digest.digest(), "big", signed=True)
+
+
+class Archive:
+    """The segments under `folder`, one subfolder per system and resource."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def writing(self, system: str) -> Iterator[None]:
+        """Hold the right to append to `system`; a second poller waits, as two would number segments alike."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f".{system}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def paths(self, system: str, resource: str) -> list[tuple[int, Path]]:
+        """Number and path of every segment, oldest first; unfinished files are not among them."""
+        folder = self.folder / system / resource
+        return sorted((int(path.stem), path) for path in folder.glob("????????.parquet"))
+
+    def segments(self, system: str, resource: str, after: int = 0) -> list[Segment]:
+        """Segments with a number greater than `after`, oldest first."""
+        return [
+            _read_segment(seq, path) for seq, path in self.paths(system, resource) if seq > after
+        ]
+
+    def cursor(self, system: str, resource: str) -> datetime | None:
+        """Where the next poll continues: the newest `updated_at` archived, None before the first."""
+        paths = self.paths(system, resource)
+        return _read_segment(*paths[-1]).cursor if paths else None
+
+    def read(self, segment: Segment) -> pa.Table:
+        """All rows of one segment, in `segment_schema`."""
+        import pyarrow.parquet as pq
+
+        table = pq.ParquetFile(segment.path).read()
+        return table.replace_schema_metadata(None).cast(segment_schema())
+
+    def append(
+        self, system: str, resource: str, rows: Sequence[Extracted], received_at: datetime
+    ) -> Segment | None:
+        """Write the rows not archived yet as the next segment, durable on return; None when all are known."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not rows:
+            return None
+        paths = self.paths(system, resource)
+        known = self._hashes_since(paths, min(row.updated_at for row in rows))
+        columns: dict[str, list[object]] = {name: [] for name in segment_schema().names}
+        seq = paths[-1][0] + 1 if paths else 1
+        for row in rows:
+            payload = orjson.dumps(row.payload, option=orjson.OPT_SORT_KEYS)
+            hashed = row_hash(row, payload)
+            if hashed in known:
+                continue
+            known.add(hashed)
+            values = (
+                row.record_id, row.updated_at, row.is_deleted, payload.decode(), received_at, seq, hashed,
+            )  # fmt: skip
+            for column, value in zip(columns.values(), values, strict=True):
+                column.append(value)
+        if not columns["record_id"]:
+            return None
+        newest = max(row.updated_at for row in rows)
+        before = self.cursor(system, resource)
+        cursor = newest if before is None else max(before, newest)
+        table = pa.table(columns, schema=segment_schema()).replace_schema_metadata(
+            {_CURSOR: cursor.astimezone(UTC).isoformat().encode()}
+        )
+        path = self.folder / system / resource / f"{seq:08d}.parquet"
+        _write_durably(path, lambda target: pq.write_table(table, target, compression="zstd"))
+        return Segment(seq, path, cursor, table.num_rows)
+
+    def _hashes_since(self, paths: list[tuple[int, Path]], earliest: datetime) -> set[int]:
+        import pyarrow.parquet as pq
+
+        hashes: set[int] = set()
+        for seq, path in reversed(paths):
+            # Cursors never decrease, so everything before this segment is older than the rows at hand.
+            if _read_segment(seq, path).cursor < earliest:
+                break
+            hashes.update(pq.ParquetFile(path).read(columns=["row_hash"])["row_hash"].to_pylist())
+        return hashes
+
+
+def _read_segment(seq: int, path: Path) -> Segment:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        metadata = file.schema_arrow.metadata or {}
+        return Segment(
+            seq, path, datetime.fromisoformat(metadata[_CURSOR].decode()), file.metadata.num_rows
+        )
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise HandoffError(
+            "FILE_UNREADABLE",
+            f"archive segment {path} cannot be read: {error}",
+            remedy="Restore the segment from a backup, or move its folder away to poll everything again.",
+        ) from error
+
+
+def _write_durably(path: Path, write: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".tmp")
+    with unfinished.open("wb") as file:
+        write(file)  # type: ignore[operator]
+        file.flush()
+        os.fsync(file.fileno())
+    # Unlike a rename, a link refuses to replace a segment that somebody else has written meanwhile.
+    os.link(unfinished, path)
+    unfinished.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

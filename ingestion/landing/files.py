@@ -1,0 +1,347 @@
+"""`handoff ingest`: files of events or rows go through the same door as the edge, into the event log."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from ingestion.connectors import catalog
+from ingestion.contracts import registry
+from ingestion.contracts.violations import Violation
+from ingestion.errors.catalog import HandoffError
+from ingestion.landing.ingest_report import FileReport, IngestReport
+from ingestion.landing.landed import Progress
+from ingestion.landing.mapping import Mapping, RowError, plain_mapping, read_mapping, resolve
+from ingestion.landing.row_files import is_parquet, read_header, read_rows
+from ingestion.log.interface import EventLog, Rejection
+from ingestion.log.owner import open_log
+from ingestion.settings import Settings
+
+DOOR = "file"
+JSONL = (".jsonl", ".ndjson", ".json")
+CSV = (".csv", ".tsv", ".txt")
+BATCH_ROWS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """One row on its way: an `event`, or the reason (`code`, `path`, `message`) why it is none."""
+
+    line: int
+    payload: bytes
+    event: dict[str, Any] | None = None
+    code: str = ""
+    path: str = ""
+    message: str = ""
+    set_aside: tuple[str, ...] = ()
+
+
+# Reads a file that may be ingested: its rows, each checked against its contract.
+_Read = Callable[[], Iterator[_Candidate]]
+
+
+def ingest(
+    settings: Settings,
+    paths: Sequence[Path],
+    *,
+    record_type: str | None = None,
+    mapping: str | Path | None = None,
+    system: str | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> IngestReport:
+    """Append every row of `paths` to the event log: JSONL of CloudEvents, or CSV/Parquet of one record.
+
+    A file whose columns or system do not fit is refused as a whole before anything of it is appended; a row that
+    breaks its contract is kept in quarantine with the reason. Running it again adds nothing. `report.exit_code`
+    is not 0 when anything was refused or quarantined. Raises MAPPING_INVALID when the mapping itself is wrong.
+    """
+    started = time.perf_counter()
+    rules = None if mapping is None else read_mapping(resolve(str(mapping)), record_type, system)
+    if record_type is not None and record_type not in registry.RECORD_TABLES:
+        raise HandoffError(
+            "SCHEMA_UNKNOWN",
+            f"unknown record type {record_type!r}; known: {', '.join(registry.RECORD_TABLES)}",
+        )
+    reports = [FileReport(Path(path)) for path in paths]
+    prepared: list[tuple[FileReport, _Read]] = []
+    for report in reports:
+        try:
+            prepared.append((report, _prepare(settings, report.path, rules, record_type, system)))
+        except HandoffError as error:
+            report.refused = error
+    log = open_log(settings) if prepared and not dry_run else None
+    correlation_id = uuid.uuid4().hex
+    try:
+        for report, read in prepared:
+            _ingest_file(log, report, read, correlation_id, progress)
+    finally:
+        if log is not None:
+            log.close()
+    return IngestReport(tuple(reports), time.perf_counter() - started, dry_run)
+
+
+def _prepare(
+    settings: Settings,
+    path: Path,
+    mapping: Mapping | None,
+    record_type: str | None,
+    system: str | None,
+) -> _Read:
+    """Everything that can refuse the file as a whole, before anything of it is appended."""
+    if not path.is_file():
+        raise HandoffError("FILE_UNREADABLE", f"no file {str(path)!r}", path=str(path))
+    if path.stat().st_size == 0:
+        raise HandoffError("FILE_UNREADABLE", f"{path} is empty", path=str(path))
+    known = catalog.known_systems(settings)
+    suffix = path.suffix.lower()
+    if suffix in JSONL:
+        if mapping is not None or record_type is not None:
+            raise HandoffError(
+                "FILE_UNREADABLE",
+                f"{path} holds events, which say their own type; --type and --mapping are for CSV and Parquet",
+                remedy="Leave --type and --mapping out for JSONL.",
+                path=str(path),
+            )
+        _refuse_json_document(path)
+        return lambda: _jsonl_candidates(path, known)
+    if suffix not in CSV and not is_parquet(path):
+        raise HandoffError(
+            "FILE_UNREADABLE",
+            f"{path}: {suffix or 'a file without a suffix'} is not read; known: "
+            f"{', '.join((*JSONL, *CSV, '.parquet'))}",
+            path=str(path),
+        )
+    delimiter = mapping.delimiter if mapping else None
+    header = read_header(path, delimiter)
+    rules = mapping or plain_mapping(record_type, system, header, path)
+    if rules.system and rules.system not in known:
+        if not rules.new_system:
+            raise HandoffError(
+                "SYSTEM_UNKNOWN",
+                f"{path}: unknown system {rules.system!r} ({rules.name}); known: {', '.join(known)}",
+                path=str(path),
+            )
+        known = (*known, rules.system)
+    rules.check_header(header, path)
+    return lambda: _row_candidates(path, header, rules, known)
+
+
+def _refuse_json_document(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(4_096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"["):
+        raise HandoffError(
+            "FILE_UNREADABLE",
+            f"{path}: line 1: a JSON array; files hold one event per line",
+            remedy="Write one event per line, for example with `jq -c '.[]'`.",
+            path=str(path),
+        )
+
+
+def _jsonl_candidates(path: Path, known: Collection[str]) -> Iterator[_Candidate]:
+    with path.open("rb") as file:
+        for line, raw in enumerate(file, start=1):
+            payload = (raw.removeprefix(b"\xef\xbb\xbf") if line == 1 else raw).strip()
+            if not payload:
+                continue
+            try:
+                event = _parse_event(payload)
+                violations = registry.validate_event(event, known)
+                yield _verdict(_Candidate(line, payload, event=event), violations)
+            except HandoffError as error:
+                yield _Candidate(
+                    line, payload, code=error.code, path=error.path or "", message=error.message
+                )
+
+
+def _parse_event(payload: bytes) -> dict[str, Any]:
+    """One CloudEvent, as strictly as at the edge: valid JSON, an object, no key twice."""
+    import json
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) != len(items):
+            names = [name for name, _ in items]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise HandoffError("DUPLICATE_KEY", f"the key {twice!r} occurs twice")
+        return found
+
+    def constant(name: str) -> Any:
+        raise HandoffError("SCHEMA_INVALID", f"no valid JSON: {name} is no JSON number")
+
+    try:
+        event = json.loads(payload, object_pairs_hook=pairs, parse_constant=constant)
+    except (ValueError, RecursionError) as error:
+        raise HandoffError("SCHEMA_INVALID", f"no valid JSON: {error}") from error
+    if not isinstance(event, dict):
+        raise HandoffError(
+            "SCHEMA_INVALID", f"a CloudEvent is a JSON object, not {type(event).__name__}"
+        )
+    return event
+
+
+def _row_candidates(
+    path: Path, header: list[str], mapping: Mapping, known: Collection[str]
+) -> Iterator[_Candidate]:
+    for row in read_rows(path, header, mapping.delimiter):
+        if row.values is None:
+            yield _Candidate(row.line, row.raw, code="SCHEMA_INVALID", message=row.fault)
+            continue
+        try:
+            event = mapping.to_event(row.values)
+        except RowError as error:
+            payload = orjson.dumps(row.values, default=str)
+            yield _Candidate(
+                row.line, payload, code=error.code, path=error.path, message=error.message
+            )
+            continue
+        violations = registry.validate_event(event, known)
+        set_aside: tuple[str, ...] = ()
+        if violations:
+            # `/data/territories/0` is about the field territories.
+            fields = [
+                found.path.split("/")[2] for found in violations if found.path.startswith("/data/")
+            ]
+            lighter = mapping.set_aside(event, fields) if len(fields) == len(violations) else None
+            if lighter is not None:
+                event, violations = lighter, registry.validate_event(lighter, known)
+                set_aside = tuple(dict.fromkeys(fields))
+        candidate = _Candidate(row.line, orjson.dumps(event), event=event, set_aside=set_aside)
+        yield _verdict(candidate, violations)
+
+
+def _ingest_file(
+    log: EventLog | None,
+    report: FileReport,
+    read: _Read,
+    correlation_id: str,
+    progress: Progress | None,
+) -> None:
+    kept: set[int] = set()
+    for batch in _chunks(read(), BATCH_ROWS):
+        good: list[_Candidate] = []
+        bad: list[_Candidate] = []
+        for candidate in batch:
+            (bad if candidate.code else good).append(candidate)
+            report.set_aside.update(candidate.set_aside)
+        if log is None:
+            report.accepted += len(good)
+        else:
+            bad += _append(log, report, good)
+        _quarantine(log, report, bad, correlation_id, kept)
+        report.rows += len(batch)
+        if progress:
+            progress(str(report.path), report.rows)
+
+
+def _verdict(candidate: _Candidate, violations: Sequence[Violation]) -> _Candidate:
+    if not violations:
+        return candidate
+    first = violations[0]
+    message = "; ".join(f"{found.path}: {found.message}" for found in violations[:3])
+    return replace(candidate, code=first.code, path=first.path, message=message)
+
+
+def _append(log: EventLog, report: FileReport, good: list[_Candidate]) -> list[_Candidate]:
+    """Append what is valid; answers what the log could not take, to be quarantined."""
+    if not good:
+        return []
+    try:
+        answers = log.append([_event(candidate) for candidate in good])
+    except HandoffError as error:
+        if error.entry.retryable:
+            raise
+        if len(good) == 1:
+            return [replace(good[0], code=error.code, path=error.path or "", message=error.message)]
+        # One event that cannot be stored must not take its neighbours along.
+        middle = len(good) // 2
+        return _append(log, report, good[:middle]) + _append(log, report, good[middle:])
+    conflicts = []
+    for candidate, answer in zip(good, answers, strict=True):
+        if answer.status == "accepted":
+            report.accepted += 1
+        elif answer.status == "duplicate":
+            report.duplicate += 1
+        else:
+            message = f"id {_event(candidate).get('id')!r} was accepted before with other content"
+            conflicts.append(
+                replace(candidate, code="IDEMPOTENCY_CONFLICT", path="/id", message=message)
+            )
+    return conflicts
+
+
+def _quarantine(
+    log: EventLog | None,
+    report: FileReport,
+    bad: list[_Candidate],
+    correlation_id: str,
+    kept: set[int],
+) -> None:
+    if not bad:
+        return
+    messages = [f"{report.path}: line {found.line}: {found.message}" for found in bad]
+    ids = (
+        list(range(-len(bad), 0))
+        if log is None
+        else log.quarantine(
+            [
+                _rejection(found, message, correlation_id)
+                for found, message in zip(bad, messages, strict=True)
+            ]
+        )
+    )
+    for found, message, kept_as in zip(bad, messages, ids, strict=True):
+        if kept_as in kept and log is not None:
+            report.duplicate += 1
+            continue
+        kept.add(kept_as)
+        if found.code == "IDEMPOTENCY_CONFLICT":
+            report.conflict += 1
+        else:
+            report.quarantined += 1
+        report.add_problem(found.line, found.code, found.path, message)
+
+
+def _rejection(candidate: _Candidate, message: str, correlation_id: str) -> Rejection:
+    event = candidate.event or {}
+
+    def text(name: str) -> str | None:
+        value = event.get(name)
+        return value if isinstance(value, str) else None
+
+    schema = text("dataschema")
+    return Rejection(
+        door=DOOR,
+        code=candidate.code,
+        path=candidate.path,
+        message=message,
+        payload=candidate.payload,
+        correlation_id=correlation_id,
+        event_source=text("source"),
+        event_id=text("id"),
+        event_type=text("type"),
+        contract_version=schema.rpartition(":")[2] if schema else None,
+    )
+
+
+def _event(candidate: _Candidate) -> dict[str, Any]:
+    assert candidate.event is not None
+    return candidate.event
+
+
+def _chunks(candidates: Iterable[_Candidate], size: int) -> Iterator[list[_Candidate]]:
+    chunk: list[_Candidate] = []
+    for candidate in candidates:
+        chunk.append(candidate)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,645 @@
+"""Mapping files: how the columns of somebody's CSV or Parquet become the fields of a record; reads no data files."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import orjson
+
+from ingestion.connectors import catalog
+from ingestion.contracts import columns, registry
+from ingestion.errors.catalog import HandoffError
+
+Row = MappingABC[str, Any]
+
+# The field that identifies a record, the last part of an event's subject.
+KEY_FIELDS = {
+    "activity": "activity_id",
+    "meeting": "meeting_id",
+    "merge": "surviving_id",
+    "stage_change": "contact_id",
+    "receipt": "operation_id",
+}
+# The target of the rule for the event's own time, which is no field of any record.
+TIME = "/time"
+UNMAPPED = ("refuse", "custom", "ignore")
+INVALID = ("refuse", "custom", "omit")
+TOP_LEVEL = {
+    "type", "system", "new_system", "columns", "occurred_at", "record_id", "unmapped", "ignore",
+    "empty", "delimiter", "time_zone", "description",
+}  # fmt: skip
+OPTIONS = {
+    "column", "constant", "template", "format", "time_zone", "values", "split", "system", "invalid",
+    "optional",
+}  # fmt: skip
+_TRUE = {"true", "t", "yes", "y", "1"}
+_FALSE = {"false", "f", "no", "n", "0"}
+_LOOSE_INSTANT = re.compile(
+    r"(\d{4})-(\d{1,2})-(\d{1,2})[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?"
+    r"\s*(Z|z|UTC|[+-]\d{2}:?\d{2})?"
+)
+_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+
+
+class RowError(Exception):
+    """One value of one row that cannot become what the contract asks for; the row goes to quarantine."""
+
+    def __init__(self, code: str, path: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.path = path
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRule:
+    """How one field is filled: from the first non-empty of `columns`, a `constant` or a `template`."""
+
+    target: str
+    columns: tuple[str, ...] = ()
+    constant: Any = None
+    template: str | None = None
+    format: str | None = None
+    time_zone: str | None = None
+    values: MappingABC[str, Any] = field(default_factory=dict)
+    split: str | None = None
+    system: str | None = None
+    invalid: str = "refuse"
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One mapping file, checked against the contract of `record`; `name` says where it came from."""
+
+    name: str
+    record: str
+    system: str
+    new_system: bool
+    rules: tuple[FieldRule, ...]
+    occurred_at: FieldRule
+    unmapped: str
+    ignore: frozenset[str]
+    empty: frozenset[str]
+    delimiter: str | None
+
+    @property
+    def used_columns(self) -> frozenset[str]:
+        """Source columns that some field reads."""
+        return frozenset(name for rule in (*self.rules, self.occurred_at) for name in rule.columns)
+
+    def check_header(self, header: list[str], path: Path) -> None:
+        """Refuse the file when a mapped column is missing or a column of it has no place; nothing was read yet."""
+        present = set(header)
+        for rule in (*self.rules, self.occurred_at):
+            missing = [name for name in rule.columns if name not in present]
+            if missing and not rule.optional and len(missing) == len(rule.columns):
+                raise _missing_column(self, rule, missing[0], header, path)
+        if self.unmapped != "refuse":
+            return
+        unknown = [name for name in header if name not in self.used_columns | self.ignore]
+        if unknown:
+            raise HandoffError(
+                "COLUMN_UNKNOWN",
+                f"{path}: line 1: unknown column {unknown[0]!r}; {self.record} has: "
+                f"{', '.join(_field_names(self.record))}"
+                + (f"; also unknown: {', '.join(map(repr, unknown[1:]))}" if unknown[1:] else ""),
+                remedy=f"Map {unknown[0]!r} under `columns:` in a mapping file, "
+                "or set `unmapped: custom` or `unmapped: ignore` there.",
+                path=str(path),
+            )
+
+    def to_event(self, row: Row) -> dict[str, Any]:
+        """The CloudEvent of one row; its id is a hash of its content. RowError when a value cannot be read."""
+        data: dict[str, Any] = {}
+        for rule in self.rules:
+            value = self._value(rule, row)
+            if value is not None:
+                _place(data, rule.target, value)
+        if self.system and "system" in _properties(self.record):
+            data.setdefault("system", self.system)
+        if self.unmapped == "custom":
+            taken = self.used_columns | self.ignore
+            rest = {
+                name: _plain(value)
+                for name, value in row.items()
+                if name not in taken and not self._is_empty(value)
+            }
+            if rest:
+                data["custom"] = {**rest, **data.get("custom", {})}
+        time = self._value(self.occurred_at, row)
+        if time is None:
+            raise RowError(
+                "DATE_UNPARSABLE",
+                "/time",
+                f"{self._origin(self.occurred_at)} is empty: no occurred_at",
+            )
+        return self.event(data, str(time))
+
+    def event(self, data: dict[str, Any], time: str) -> dict[str, Any]:
+        """Wrap `data` as a CloudEvent whose id depends on its content alone."""
+        key = str(data.get(KEY_FIELDS.get(self.record, "record_id")) or _consent_key(data))
+        system = str(data.get("system") or self.system)
+        try:
+            content = orjson.dumps(
+                [self.record, system, key, time, data], option=orjson.OPT_SORT_KEYS
+            )
+        except TypeError as error:
+            raise RowError(
+                "FIELD_MISMATCH", "/data", f"the row cannot be stored as JSON: {error}"
+            ) from error
+        return {
+            "specversion": "1.0",
+            "id": hashlib.blake2b(content, digest_size=16).hexdigest(),
+            "source": f"urn:handoff:file:{system}",
+            "type": registry.event_type(self.record),
+            "subject": f"{self.record}/{system}/{key}",
+            "time": time,
+            "data": data,
+        }
+
+    def set_aside(self, event: dict[str, Any], fields: list[str]) -> dict[str, Any] | None:
+        """The event without the `fields` its contract refused: `invalid: custom` keeps them there, `omit` does not.
+
+        None when the mapping does not allow that for one of them.
+        """
+        rules = {rule.target: rule for rule in self.rules if rule.invalid != "refuse"}
+        if any(name not in rules for name in fields):
+            return None
+        data = dict(event["data"])
+        custom = dict(data.get("custom", {}))
+        for name in dict.fromkeys(fields):
+            refused = data.pop(name)
+            if rules[name].invalid == "custom":
+                custom[rules[name].columns[0]] = refused
+        if custom:
+            data["custom"] = custom
+        return self.event(data, event["time"])
+
+    def _value(self, rule: FieldRule, row: Row) -> Any:
+        raw = self._raw(rule, row)
+        if raw is not None and rule.values:
+            raw = rule.values.get(str(raw).strip(), raw)
+        if self._is_empty(raw):
+            raw = rule.constant
+        if raw is None:
+            return None
+        kind, types, enum = _shape(self.record, rule.target)
+        try:
+            if "array" in types:
+                return self._array(rule, raw)
+            if enum is not None and isinstance(raw, str):
+                return _enum_value(enum, self.system, raw.strip())
+            return _convert(raw, kind, rule)
+        except ValueError as error:
+            code = "DATE_UNPARSABLE" if kind in ("instant", "date") else "FIELD_MISMATCH"
+            pointer = TIME if rule.target == TIME else f"/data/{rule.target}"
+            raise RowError(code, pointer, f"{self._origin(rule)}: {error}") from error
+
+    def _raw(self, rule: FieldRule, row: Row) -> Any:
+        if rule.template is not None:
+            return self._filled(rule.template, row)
+        filled = (row.get(name) for name in rule.columns)
+        return next((value for value in filled if not self._is_empty(value)), None)
+
+    def _array(self, rule: FieldRule, raw: Any) -> list[Any]:
+        if isinstance(raw, str) and raw.lstrip().startswith("["):
+            items = orjson.loads(raw)
+        elif isinstance(raw, str):
+            items = raw.split(rule.split) if rule.split else [raw]
+            items = [item.strip() for item in items if item.strip()]
+        else:
+            items = list(raw) if isinstance(raw, list | tuple) else [raw]
+        if rule.target == "external_ids":
+            system = rule.system or self.system
+            return [
+                item if isinstance(item, dict) else {"system": system, "record_id": str(item)}
+                for item in items
+            ]
+        return [_plain(item) for item in items]
+
+    def _filled(self, template: str, row: Row) -> str | None:
+        parts = {name: row.get(name) for name in _PLACEHOLDER.findall(template)}
+        if any(self._is_empty(part) for part in parts.values()):
+            return None
+        return _PLACEHOLDER.sub(lambda match: str(parts[match.group(1)]).strip(), template)
+
+    def _is_empty(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return value.strip() in self.empty
+        # pandas writes missing numbers to Parquet as NaN.
+        return value is None or (isinstance(value, float) and math.isnan(value))
+
+    def _origin(self, rule: FieldRule) -> str:
+        named = " or ".join(map(repr, rule.columns))
+        return f"column {named}" if named else "occurred_at" if rule.target == TIME else rule.target
+
+
+def resolve(name: str) -> Path:
+    """The file a mapping name means: a path, or `<system>/<mapping>` shipped with a connector."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = catalog.mapping_file(name)
+    if shipped is not None:
+        return shipped
+    raise HandoffError(
+        "MAPPING_INVALID",
+        f"no mapping file {name!r}",
+        remedy=f"Give the path of a YAML file, or one of: {', '.join(catalog.mapping_names())}.",
+        path=name,
+    )
+
+
+def read_mapping(path: Path, record_type: str | None = None, system: str | None = None) -> Mapping:
+    """Read and check a mapping file; MAPPING_INVALID names the file, the line and what is wrong there."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise HandoffError("FILE_UNREADABLE", f"{path}: {error}", path=str(path)) from error
+    except YAMLError as error:
+        raise HandoffError("MAPPING_INVALID", f"{path}: {error}", path=str(path)) from error
+    if not isinstance(document, dict):
+        raise _invalid(path, None, None, "a mapping file holds keys such as `type:` and `columns:`")
+    for key in document:
+        if key not in TOP_LEVEL:
+            raise _invalid(
+                path, document, key, f"unknown key {key!r}; known: {', '.join(sorted(TOP_LEVEL))}"
+            )
+    record = record_type or document.get("type")
+    if record not in registry.RECORD_TABLES:
+        raise _invalid(path, document, "type", f"type {record!r} is no record; known: {_records()}")
+    named_system = system or document.get("system")
+    if not isinstance(named_system, str) or not named_system:
+        raise _invalid(path, document, "system", "`system:` must name the system of the records")
+    unmapped = document.get("unmapped", "refuse")
+    if unmapped not in UNMAPPED:
+        raise _invalid(
+            path, document, "unmapped", f"unmapped {unmapped!r}; known: {', '.join(UNMAPPED)}"
+        )
+    if unmapped == "custom" and "custom" not in _properties(record):
+        raise _invalid(
+            path,
+            document,
+            "unmapped",
+            f"{record} has no `custom` field; list the columns under `ignore:`",
+        )
+    zone = document.get("time_zone", "UTC")
+    targets = document.get("columns") or {}
+    if not isinstance(targets, dict):
+        raise _invalid(path, document, "columns", "`columns:` must be `field: source column` pairs")
+    rules = [_rule(path, targets, name, record, zone) for name in targets]
+    if document.get("record_id") is not None:
+        key = KEY_FIELDS.get(record, "record_id")
+        rules.insert(0, _rule(path, document, "record_id", record, zone, target=key))
+    if document.get("occurred_at") is None:
+        raise _invalid(
+            path,
+            document,
+            "occurred_at",
+            "`occurred_at:` must name the column that says when it happened",
+        )
+    return Mapping(
+        name=str(path),
+        record=str(record),
+        system=named_system,
+        new_system=bool(document.get("new_system", False)),
+        rules=tuple(rules),
+        occurred_at=_rule(path, document, "occurred_at", record, zone, target=TIME),
+        unmapped=unmapped,
+        ignore=frozenset(document.get("ignore") or ()),
+        empty=frozenset({"", *(str(value) for value in document.get("empty") or ())}),
+        delimiter=document.get("delimiter"),
+    )
+
+
+def plain_mapping(record: str | None, system: str | None, header: list[str], path: Path) -> Mapping:
+    """The mapping of a file whose columns already bear the contract's names; `custom.x` fills custom."""
+    if record is None:
+        raise HandoffError(
+            "FILE_UNREADABLE",
+            f"{path}: which record its rows are is not said",
+            remedy=f"Give --type (one of: {_records()}) or --mapping.",
+            path=str(path),
+        )
+    if record not in registry.RECORD_TABLES:
+        raise HandoffError("SCHEMA_UNKNOWN", f"unknown record type {record!r}; known: {_records()}")
+    known = set(_properties(record))
+    names = [name for name in header if name in known or name.startswith("custom.")]
+    rules = [FieldRule(target=name, columns=(name,), optional=True) for name in names]
+    if "occurred_at" not in header:
+        raise HandoffError(
+            "COLUMN_UNKNOWN",
+            f"{path}: line 1: no column 'occurred_at', so when each row happened is unknown",
+            remedy="Add the column, or name the one that says so as `occurred_at:` in a mapping file.",
+            path=str(path),
+        )
+    if system is None and "system" not in header:
+        raise HandoffError(
+            "COLUMN_UNKNOWN",
+            f"{path}: line 1: no column 'system', so whose ids these are is unknown",
+            remedy="Add the column, give --system, or name it as `system:` in a mapping file.",
+            path=str(path),
+        )
+    return Mapping(
+        name="--type",
+        record=record,
+        system=system or "",
+        new_system=False,
+        rules=tuple(rules),
+        occurred_at=FieldRule(target=TIME, columns=("occurred_at",), time_zone="UTC"),
+        unmapped="refuse",
+        ignore=frozenset(),
+        empty=frozenset({""}),
+        delimiter=None,
+    )
+
+
+def _rule(
+    path: Path, block: Any, key: str, record: str, zone: str, target: str | None = None
+) -> FieldRule:
+    name = target or key
+    if name != TIME:
+        _check_target(path, block, key, record, name)
+    spec = block[key]
+    if isinstance(spec, str):
+        return FieldRule(target=name, columns=(spec,), time_zone=zone)
+    if not isinstance(spec, dict):
+        raise _invalid(
+            path, block, key, f"{key!r} must be a column name or options such as `column:`"
+        )
+    for option in spec:
+        if option not in OPTIONS:
+            raise _invalid(
+                path,
+                spec,
+                option,
+                f"unknown option {option!r}; known: {', '.join(sorted(OPTIONS))}",
+            )
+    if not {"column", "constant", "template"} & spec.keys():
+        raise _invalid(path, block, key, f"{key!r} needs `column:`, `constant:` or `template:`")
+    column = spec.get("column", ())
+    template = spec.get("template")
+    names = (column,) if isinstance(column, str) else tuple(column)
+    if template is not None:
+        names = (*names, *_PLACEHOLDER.findall(template))
+    if spec.get("time_zone"):
+        try:
+            ZoneInfo(spec["time_zone"])
+        except (KeyError, ValueError, OSError) as error:
+            raise _invalid(
+                path, spec, "time_zone", f"unknown time zone {spec['time_zone']!r}"
+            ) from error
+    invalid = spec.get("invalid", "refuse")
+    if invalid not in INVALID or (invalid == "custom" and "custom" not in _properties(record)):
+        allowed = [name for name in INVALID if name != "custom" or "custom" in _properties(record)]
+        raise _invalid(path, spec, "invalid", f"`invalid:` must be one of {', '.join(allowed)}")
+    return FieldRule(
+        target=name,
+        columns=names,
+        constant=spec.get("constant"),
+        template=template,
+        format=spec.get("format"),
+        time_zone=spec.get("time_zone", zone),
+        values={str(theirs): ours for theirs, ours in (spec.get("values") or {}).items()},
+        split=spec.get("split"),
+        system=spec.get("system"),
+        invalid=invalid,
+        optional=bool(spec.get("optional", False)),
+    )
+
+
+def _check_target(path: Path, block: Any, key: str, record: str, name: str) -> None:
+    root, _, rest = name.partition(".")
+    if root not in _properties(record) or (rest and root != "custom"):
+        raise _invalid(
+            path,
+            block,
+            key,
+            f"{record} has no field {name!r}; it has: {', '.join(_field_names(record))}",
+        )
+
+
+def _invalid(path: Path, block: Any, key: Any, message: str) -> HandoffError:
+    line = ""
+    position = getattr(block, "lc", None)
+    if position is not None and position.data and key in position.data:
+        line = f" line {position.data[key][0] + 1}:"
+    return HandoffError("MAPPING_INVALID", f"{path}:{line} {message}", path=str(path))
+
+
+def _missing_column(
+    mapping: Mapping, rule: FieldRule, name: str, header: list[str], path: Path
+) -> HandoffError:
+    return HandoffError(
+        "COLUMN_UNKNOWN",
+        f"{path}: line 1: no column {name!r}, which {mapping.name} maps to {rule.target!r}; "
+        f"the file has: {', '.join(header)}",
+        remedy=f"Correct the column's name in {mapping.name}, or mark it `optional: true`.",
+        path=str(path),
+    )
+
+
+def _properties(record: str) -> dict[str, Any]:
+    schema = registry.schema(record, registry.newest_version(record))
+    properties: dict[str, Any] = schema["properties"]
+    return properties
+
+
+def _field_names(record: str) -> list[str]:
+    return [*_properties(record), "occurred_at"]
+
+
+def _records() -> str:
+    return ", ".join(registry.RECORD_TABLES)
+
+
+def _shape(record: str, target: str) -> tuple[str, tuple[str, ...], str | None]:
+    """Column kind, JSON types and enum name of a field; custom fields are taken as they come."""
+    if target == TIME:
+        return "instant", ("string",), None
+    if target.startswith("custom."):
+        return "any", (), None
+    shape = _SHAPES.get((record, target))
+    if shape is None:
+        schema = _properties(record)[target]
+        kind = {column.field: column.kind for column in columns.record_columns(record)}[target]
+        types = schema.get("type", ())
+        names = (types,) if isinstance(types, str) else tuple(types)
+        shape = (kind, names, registry.enum_of(schema))
+        _SHAPES[record, target] = shape
+    return shape
+
+
+_SHAPES: dict[tuple[str, str], tuple[str, tuple[str, ...], str | None]] = {}
+
+
+def _enum_value(enum: str, system: str, value: str) -> str:
+    if value in registry.enum_values(enum):
+        return value
+    # An unknown value stays as it is: the contract then refuses it, naming it and the allowed ones.
+    return registry.system_value(enum, system, value) or value
+
+
+def _convert(raw: Any, kind: str, rule: FieldRule) -> Any:
+    if kind == "any":
+        return _plain(raw)
+    if kind == "instant":
+        return _instant(raw, rule)
+    if kind == "date":
+        return _day(raw, rule)
+    if kind == "boolean":
+        return _boolean(raw)
+    if kind == "integer":
+        return _integer(raw)
+    if kind in ("number", "money"):
+        return _number(raw)
+    if kind == "json":
+        if isinstance(raw, str) and raw.lstrip()[:1] in ("{", "["):
+            return orjson.loads(raw)
+        return _plain(raw)
+    text = _plain(raw)
+    if isinstance(text, bool):
+        return "true" if text else "false"
+    return text.strip() if isinstance(text, str) else str(text)
+
+
+def _instant(raw: Any, rule: FieldRule) -> str:
+    zone = ZoneInfo(rule.time_zone or "UTC")
+    if isinstance(raw, datetime):
+        return _rfc3339(raw if raw.tzinfo else raw.replace(tzinfo=zone))
+    if isinstance(raw, date):
+        return _rfc3339(datetime(raw.year, raw.month, raw.day, tzinfo=zone))
+    text = str(raw).strip()
+    if rule.format:
+        try:
+            parsed = datetime.strptime(text, rule.format)
+        except ValueError:
+            raise ValueError(f"{text!r} is no date in the format {rule.format!r}") from None
+        return _rfc3339(parsed if parsed.tzinfo else parsed.replace(tzinfo=zone))
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        parsed = _loose_instant(text)
+    return _rfc3339(parsed if parsed.tzinfo else parsed.replace(tzinfo=zone))
+
+
+def _loose_instant(text: str) -> datetime:
+    """ISO 8601 as exports write it: a space for T, hours of one digit, nanoseconds."""
+    match = _LOOSE_INSTANT.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f"{text!r} is no ISO 8601 date; give `format:` for the column in the mapping file"
+        )
+    year, month, day, hour, minute, second, fraction, offset = match.groups()
+    micro = int((fraction or "0")[:6].ljust(6, "0"))
+    parsed = datetime(
+        int(year), int(month), int(day), int(hour), int(minute), int(second or 0), micro
+    )
+    if offset is None:
+        return parsed
+    if offset.upper() in ("Z", "UTC"):
+        return parsed.replace(tzinfo=UTC)
+    digits = offset[1:].replace(":", "")
+    shift = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    return (parsed - shift if offset[0] == "+" else parsed + shift).replace(tzinfo=UTC)
+
+
+def _rfc3339(instant: datetime) -> str:
+    try:
+        return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        raise ValueError(f"{instant} is outside the years 1 to 9999") from None
+
+
+def _day(raw: Any, rule: FieldRule) -> str:
+    if isinstance(raw, datetime):
+        return raw.date().isoformat()
+    if isinstance(raw, date):
+        return raw.isoformat()
+    text = str(raw).strip()
+    if rule.format:
+        try:
+            return datetime.strptime(text, rule.format).date().isoformat()
+        except ValueError:
+            raise ValueError(f"{text!r} is no date in the format {rule.format!r}") from None
+    try:
+        return datetime.fromisoformat(text).date().isoformat()
+    except ValueError:
+        return _loose_instant(text).date().isoformat()
+
+
+def _boolean(raw: Any) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    text = str(raw).strip().lower()
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ValueError(f"{raw!r} is neither true nor false")
+
+
+def _integer(raw: Any) -> int:
+    try:
+        number = Decimal(str(raw).strip())
+    except InvalidOperation:
+        raise ValueError(f"{raw!r} is no whole number") from None
+    if not number.is_finite() or number != number.to_integral_value():
+        raise ValueError(f"{raw!r} is no whole number")
+    return int(number)
+
+
+def _number(raw: Any) -> int | float:
+    try:
+        number = Decimal(str(raw).strip())
+    except InvalidOperation:
+        raise ValueError(
+            f"{raw!r} is no number; thousands separators and currency signs are not read"
+        ) from None
+    if not number.is_finite():
+        raise ValueError(f"{raw!r} is no finite number")
+    return int(number) if number == number.to_integral_value() else float(number)
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value: what Parquet holds as dates, decimals and bytes becomes text or a number."""
+    if isinstance(value, datetime):
+        return _rfc3339(value if value.tzinfo else value.replace(tzinfo=UTC))
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return _number(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    return str(value)
+
+
+def _place(data: dict[str, Any], target: str, value: Any) -> None:
+    root, _, rest = target.partition(".")
+    if rest:
+        data.setdefault(root, {})[rest] = value
+    else:
+        data[root] = value
+
+
+def _consent_key(data: dict[str, Any]) -> str:
+    return str(data.get("contact_id") or data.get("email") or "?")

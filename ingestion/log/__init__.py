@@ -1,0 +1,1 @@
+"""The durable, ordered, deduplicating event log: append, read from a cursor, quarantine."""

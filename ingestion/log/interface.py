@@ -1,0 +1,121 @@
+"""What any engine of the event log must do; engines stand in their own modules, callers import only
+this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+Event = dict[str, Any]
+AppendStatus = Literal["accepted", "duplicate", "conflict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The log's answer for one event; `seq` and `received_at` are those of the first event with its
+    source and id.
+
+    `conflict` means the id is taken by other content: the new content is not in the log.
+    """
+
+    status: AppendStatus
+    seq: int
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One event as it was received; `seq` starts at 1, has no gaps and is the order of append."""
+
+    seq: int
+    received_at: datetime
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Something that came in and could not be accepted: `payload` is what came, byte for byte.
+
+    `door` says where it came in (`events`, `webhook:hubspot`, `file`), `path` is a JSON pointer
+    into the event.
+    """
+
+    door: str
+    code: str
+    path: str
+    message: str
+    payload: bytes
+    correlation_id: str
+    event_source: str | None = None
+    event_id: str | None = None
+    event_type: str | None = None
+    contract_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineEntry:
+    """One kept rejection; `quarantine_id` starts at 1 and is the order of keeping."""
+
+    quarantine_id: int
+    received_at: datetime
+    rejection: Rejection
+
+
+class LogReader(Protocol):
+    """Reading; works while another process appends, and sees only what is on disk."""
+
+    def read(self, after: int = 0, limit: int = 1000) -> list[LogEntry]:
+        """Up to `limit` events with `seq > after`, in order of `seq`."""
+        ...
+
+    def read_quarantine(self, after: int = 0, limit: int = 1000) -> list[QuarantineEntry]:
+        """Up to `limit` rejections with `quarantine_id > after`, in order."""
+        ...
+
+    def last_seq(self) -> int:
+        """The newest `seq`; 0 when the log is empty."""
+        ...
+
+    def contains(self, source: str, event_id: str) -> bool:
+        """Whether an event with this source and id was ever accepted."""
+        ...
+
+    def close(self) -> None:
+        """Give back files and locks; an `EventLog` first commits what it has taken. May be called
+        twice.
+        """
+        ...
+
+
+class EventLog(LogReader, Protocol):
+    """Appending; an answer means that the events are on disk and survive a power cut.
+
+    Every method raises `HandoffError` LOG_UNAVAILABLE when the log cannot take more now; nothing
+    was accepted then, or it is found as `duplicate` when it is sent again.
+    """
+
+    def append(self, events: Sequence[Event]) -> list[Appended]:
+        """Append all events in this order in one transaction; one answer per event, in order."""
+        ...
+
+    def append_future(self, events: Sequence[Event]) -> Future[list[Appended]]:
+        """`append` without waiting: the future is done once the events are on disk."""
+        ...
+
+    def quarantine(self, rejections: Sequence[Rejection]) -> list[int]:
+        """Keep rejections, answering their quarantine ids; an equal one (door, code, path, payload)
+        is kept once.
+        """
+        ...
+
+    def quarantine_future(self, rejections: Sequence[Rejection]) -> Future[list[int]]:
+        """`quarantine` without waiting."""
+        ...
+
+    def check(self) -> None:
+        """Raise LOG_UNAVAILABLE when an append would be refused now."""
+        ...

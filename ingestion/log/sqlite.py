@@ -1,0 +1,516 @@
+"""The embedded engine of the event log: one SQLite file in WAL mode, written by one thread of one
+process.
+
+`synchronous=FULL` makes every commit wait for the disk; NORMAL was measured to lose acknowledged
+events in a power cut.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, cast
+
+import apsw
+import orjson
+
+from ingestion.errors.catalog import HandoffError
+from ingestion.log.encoding import (
+    GENESIS,
+    EncodedEvent,
+    chain_link,
+    encode_event,
+    event_key,
+    from_microseconds,
+    rejection_key,
+    to_microseconds,
+)
+from ingestion.log.group_commit import GroupCommit
+from ingestion.log.interface import (
+    Appended,
+    AppendStatus,
+    Event,
+    LogEntry,
+    QuarantineEntry,
+    Rejection,
+)
+
+# SQLite before this loses data when a checkpoint resets the WAL while another connection writes.
+MINIMUM_SQLITE = 3_051_003
+CHECKPOINT_PAGES = 4_000
+# A bulk load that waits for its answer anyway also waits for room; the edge answers 503 at once.
+ROOM_SECONDS = 30.0
+SCHEMA = """
+create table if not exists events (
+    seq integer primary key,
+    key blob not null unique,
+    digest blob not null,
+    received_us integer not null,
+    payload blob not null,
+    payload_hash blob not null,
+    chain blob not null
+) strict;
+create table if not exists quarantine (
+    quarantine_id integer primary key,
+    key blob not null unique,
+    received_us integer not null,
+    door text not null,
+    code text not null,
+    path text not null,
+    message text not null,
+    payload blob not null,
+    correlation_id text not null,
+    event_source text,
+    event_id text,
+    event_type text,
+    contract_version text
+) strict;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainReport:
+    """What checking the hash chain found.
+
+    `broken_seq` is the first event that is not what was appended, `head` the last good hash in hex.
+    """
+
+    checked: int
+    last_seq: int
+    head: str
+    broken_seq: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Submission:
+    """What one caller handed in: events or rejections, never both."""
+
+    events: list[EncodedEvent]
+    rejections: list[Rejection]
+
+
+def _placeholders(rows: int, columns: int) -> str:
+    row = "(" + ",".join("?" * columns) + ")"
+    return ",".join([row] * rows)
+
+
+def _slices(total: int, largest: int) -> Iterable[tuple[int, int]]:
+    # Powers of two: a handful of statements in SQLite's cache serve every group size.
+    start, step = 0, largest
+    while start < total:
+        while step > total - start:
+            step //= 2
+        yield start, start + step
+        start += step
+
+
+class SqliteReader:
+    """Read-only access to a log file, from any process and thread; a file that does not exist yet
+    is an empty log.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open nothing yet; the first read does."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection: apsw.Connection | None = None
+
+    def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            if self._connection is None:
+                if not self._path.exists():
+                    return []
+                self._connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
+                self._connection.set_busy_timeout(5_000)
+            try:
+                return self._connection.execute(sql, tuple(values)).fetchall()
+            except apsw.SQLError:
+                # The owner has created the file but not yet its tables.
+                tables = self._connection.execute("select count(*) from sqlite_schema").get
+                if tables == 0:
+                    return []
+                raise
+
+    def read(self, after: int = 0, limit: int = 1000) -> list[LogEntry]:
+        """Up to `limit` events with `seq > after`, in order of `seq`."""
+        rows = self._rows(
+            "select seq, received_us, payload from events where seq > ? order by seq limit ?",
+            (after, limit),
+        )
+        return [
+            LogEntry(seq, from_microseconds(received), orjson.loads(payload))
+            for seq, received, payload in rows
+        ]
+
+    def read_quarantine(self, after: int = 0, limit: int = 1000) -> list[QuarantineEntry]:
+        """Up to `limit` rejections with `quarantine_id > after`, in order."""
+        rows = self._rows(
+            "select quarantine_id, received_us, door, code, path, message, payload, correlation_id,"
+            " event_source, event_id, event_type, contract_version"
+            " from quarantine where quarantine_id > ? order by quarantine_id limit ?",
+            (after, limit),
+        )
+        return [
+            QuarantineEntry(row[0], from_microseconds(row[1]), Rejection(*row[2:])) for row in rows
+        ]
+
+    def last_seq(self) -> int:
+        """The newest `seq`; 0 when the log is empty."""
+        rows = self._rows("select max(seq) from events")
+        return (rows[0][0] or 0) if rows else 0
+
+    def contains(self, source: str, event_id: str) -> bool:
+        """Whether an event with this source and id was ever accepted."""
+        key = event_key(source, event_id)
+        return bool(self._rows("select 1 from events where key = ?", (key,)))
+
+    def verify(self, chunk: int = 10_000) -> ChainReport:
+        """Recompute every hash from the first event on; about a second per 100,000 events."""
+        previous, expected = GENESIS, 0
+        while True:
+            rows = self._rows(
+                "select seq, key, digest, received_us, payload, payload_hash, chain from events"
+                " where seq > ? order by seq limit ?",
+                (expected, chunk),
+            )
+            if not rows:
+                return ChainReport(expected, expected, previous.hex(), None, None)
+            for seq, key, digest, received, payload, payload_hash, chain in rows:
+                expected += 1
+                reason = None
+                if seq != expected:
+                    reason = f"event {expected} is missing"
+                elif sha256(payload).digest() != payload_hash:
+                    reason = "the payload is not what was appended"
+                elif not _matches(payload, key, digest):
+                    reason = "the key or digest does not belong to the payload"
+                elif chain_link(previous, seq, received, key, payload_hash) != chain:
+                    reason = "the hash chain is broken here"
+                if reason is not None:
+                    return ChainReport(expected - 1, expected - 1, previous.hex(), expected, reason)
+                previous = chain
+
+    def close(self) -> None:
+        """Close the file; a later read opens it again."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+
+def _matches(payload: bytes, key: bytes, digest: bytes) -> bool:
+    try:
+        encoded = encode_event(orjson.loads(payload))
+    except (ValueError, HandoffError):
+        return False
+    return (encoded.key, encoded.digest) == (key, digest)
+
+
+class SqliteLog:
+    """The one writer of a log file; `open_log` in `owner.py` makes sure that there is only one.
+
+    `synchronous` and `vfs` exist so that a test can show that a log which does not wait for the
+    disk is caught.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        synchronous: str = "FULL",
+        vfs: str | None = None,
+        max_pending: int = 20_000,
+        max_pending_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        """Open or create the file and start the writer; LOG_UNAVAILABLE when the disk refuses."""
+        if apsw.SQLITE_VERSION_NUMBER < MINIMUM_SQLITE:
+            raise RuntimeError(
+                f"SQLite {apsw.sqlite_lib_version()} can corrupt a WAL; install apsw >= 3.51.3"
+            )
+        self._path = path
+        self._clock = clock
+        self._synchronous = synchronous
+        self._vfs = vfs
+        self._wal_pages = 0
+        self._checkpoint_at = CHECKPOINT_PAGES
+        self._suspect = False
+        self._last_seq = 0
+        self._head = GENESIS
+        self.commits = 0
+        try:
+            _create_private(path)
+            self._connection = self._open()
+        except (apsw.Error, OSError) as error:
+            raise HandoffError(
+                "LOG_UNAVAILABLE", f"the event log cannot open {path}: {error}"
+            ) from error
+        self._reader = SqliteReader(path)
+        self._group: GroupCommit[_Submission, list[Appended] | list[int]] = GroupCommit(
+            self._commit,
+            name="handoff-log-writer",
+            max_pending=max_pending,
+            max_pending_bytes=max_pending_bytes,
+        )
+        self._closed = False
+
+    # -- appending ---------------------------------------------------------------------------
+
+    def append(self, events: Sequence[Event]) -> list[Appended]:
+        """Append all events in one transaction and wait until they are on disk."""
+        return self.append_future(events, ROOM_SECONDS).result()
+
+    def append_future(
+        self, events: Sequence[Event], room_seconds: float = 0.0
+    ) -> Future[list[Appended]]:
+        """`append` without waiting for the disk; waits `room_seconds` for room in a full queue.
+
+        Encoding errors are raised here, before anything is queued.
+        """
+        encoded = [encode_event(event) for event in events]
+        size = sum(len(event.payload) for event in encoded)
+        return self._submit(_Submission(encoded, []), len(encoded), size, room_seconds)
+
+    def quarantine(self, rejections: Sequence[Rejection]) -> list[int]:
+        """Keep rejections and wait until they are on disk."""
+        return self.quarantine_future(rejections, ROOM_SECONDS).result()
+
+    def quarantine_future(
+        self, rejections: Sequence[Rejection], room_seconds: float = 0.0
+    ) -> Future[list[int]]:
+        """`quarantine` without waiting for the disk."""
+        kept = list(rejections)
+        size = sum(len(rejection.payload) for rejection in kept)
+        return self._submit(_Submission([], kept), len(kept), size, room_seconds)
+
+    def _submit(
+        self, submission: _Submission, count: int, size: int, room_seconds: float
+    ) -> Future[Any]:
+        return self._group.submit(submission, count, size, room_seconds)
+
+    def check(self) -> None:
+        """Raise LOG_UNAVAILABLE when an append would be refused now, or the last commit failed on
+        the disk.
+        """
+        self._group.check()
+        if self._suspect:
+            raise HandoffError("LOG_UNAVAILABLE", "the event log's last write failed on the disk")
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def read(self, after: int = 0, limit: int = 1000) -> list[LogEntry]:
+        """Up to `limit` events with `seq > after`, in order of `seq`."""
+        return self._reader.read(after, limit)
+
+    def read_quarantine(self, after: int = 0, limit: int = 1000) -> list[QuarantineEntry]:
+        """Up to `limit` rejections with `quarantine_id > after`, in order."""
+        return self._reader.read_quarantine(after, limit)
+
+    def last_seq(self) -> int:
+        """The newest `seq`; 0 when the log is empty."""
+        return self._reader.last_seq()
+
+    def contains(self, source: str, event_id: str) -> bool:
+        """Whether an event with this source and id was ever accepted."""
+        return self._reader.contains(source, event_id)
+
+    def verify(self) -> ChainReport:
+        """Recompute the hash chain."""
+        return self._reader.verify()
+
+    def close(self) -> None:
+        """Commit what is queued, fold the WAL into the file and close it."""
+        if self._closed:
+            return
+        self._closed = True
+        self._group.close()
+        self._reader.close()
+        with suppress(apsw.Error):
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self._connection.close()
+
+    # -- the writer thread -------------------------------------------------------------------
+
+    def _open(self) -> apsw.Connection:
+        connection = apsw.Connection(str(self._path), vfs=self._vfs)
+        try:
+            connection.set_busy_timeout(5_000)
+            mode = connection.execute("pragma journal_mode = wal").get
+            if mode != "wal":
+                raise HandoffError(
+                    "LOG_UNAVAILABLE", f"{self._path} cannot use a WAL, SQLite answers {mode!r}"
+                )
+            connection.execute(f"pragma synchronous = {self._synchronous}")
+            connection.execute(SCHEMA)
+            # Frames of a failed commit can come back from the page cache without being on disk;
+            # folding the WAL into the file writes and syncs them anew before anything is answered
+            # from them.
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            # Also turns automatic checkpoints off: they would run inside a commit somebody waits
+            # for.
+            connection.set_wal_hook(self._count_wal_pages)
+            newest = connection.execute(
+                "select seq, chain from events order by seq desc limit 1"
+            ).fetchall()
+        except Exception:
+            connection.close()
+            raise
+        self._last_seq, self._head = (0, GENESIS)
+        for seq, chain in newest:
+            self._last_seq, self._head = cast(int, seq), cast(bytes, chain)
+        return connection
+
+    def _count_wal_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _commit(self, group: list[_Submission]) -> Sequence[list[Appended] | list[int]]:
+        try:
+            if self._suspect:
+                with suppress(apsw.Error):
+                    self._connection.close()
+                self._connection = self._open()
+                self._suspect = False
+            if self._wal_pages >= self._checkpoint_at:
+                self._checkpoint()
+            return self._transact(group)
+        except apsw.Error as error:
+            # apsw errors are no OSErrors. After a failed write the connection is opened anew before
+            # it is trusted.
+            self._suspect = True
+            raise HandoffError(
+                "LOG_UNAVAILABLE", f"the event log cannot write {self._path}: {error}"
+            ) from error
+
+    def _checkpoint(self) -> None:
+        # Passive waits for no reader; when one holds it back, the next try comes after as many
+        # pages again.
+        pages, folded = self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        self._checkpoint_at = CHECKPOINT_PAGES + (pages if folded < pages else 0)
+        self._wal_pages = 0
+
+    def _transact(self, group: list[_Submission]) -> Sequence[list[Appended] | list[int]]:
+        received_us = to_microseconds(self._clock())
+        connection = self._connection
+        connection.execute("begin immediate")
+        try:
+            appended, seq, head = self._insert_events(
+                [event for submission in group for event in submission.events], received_us
+            )
+            kept = self._insert_rejections(
+                [item for submission in group for item in submission.rejections], received_us
+            )
+            connection.execute("commit")
+        except BaseException:
+            if connection.in_transaction:
+                with suppress(apsw.Error):
+                    connection.execute("rollback")
+            raise
+        self._last_seq, self._head = seq, head
+        self.commits += 1
+        answers: list[list[Appended] | list[int]] = []
+        next_event = next_rejection = 0
+        for submission in group:
+            if submission.rejections:
+                end = next_rejection + len(submission.rejections)
+                answers.append(kept[next_rejection:end])
+                next_rejection = end
+            else:
+                end = next_event + len(submission.events)
+                answers.append(appended[next_event:end])
+                next_event = end
+        return answers
+
+    def _insert_events(
+        self, events: list[EncodedEvent], received_us: int
+    ) -> tuple[list[Appended], int, bytes]:
+        connection = self._connection
+        seq, head = self._last_seq, self._head
+        known: dict[bytes, tuple[int, bytes, datetime]] = {}
+        # Few statements per group, each of many rows: every one gives up the interpreter lock and
+        # must win it back.
+        for start, end in _slices(len(events), 256):
+            for key, found_seq, digest, found_us in connection.execute(
+                "select key, seq, digest, received_us from events where key in "
+                f"({','.join('?' * (end - start))})",
+                [event.key for event in events[start:end]],
+            ):
+                known[key] = (found_seq, digest, from_microseconds(found_us))
+        received_at = from_microseconds(received_us)
+        answers: list[Appended] = []
+        rows: list[tuple[Any, ...]] = []
+        for event in events:
+            earlier = known.get(event.key)
+            if earlier is not None:
+                status: AppendStatus = "duplicate" if earlier[1] == event.digest else "conflict"
+                answers.append(Appended(status, earlier[0], earlier[2]))
+                continue
+            seq += 1
+            head = chain_link(head, seq, received_us, event.key, event.payload_hash)
+            rows.append(
+                (seq, event.key, event.digest, received_us, event.payload, event.payload_hash, head)
+            )
+            known[event.key] = (seq, event.digest, received_at)
+            answers.append(Appended("accepted", seq, received_at))
+        for start, end in _slices(len(rows), 128):
+            connection.execute(
+                "insert into events (seq, key, digest, received_us, payload, payload_hash, chain)"
+                f" values {_placeholders(end - start, 7)}",
+                [value for row in rows[start:end] for value in row],
+            )
+        return answers, seq, head
+
+    def _insert_rejections(self, rejections: list[Rejection], received_us: int) -> list[int]:
+        answers: list[int] = []
+        for rejection in rejections:
+            key = rejection_key(rejection)
+            # An equal rejection keeps its row: a sender that retries for three days must not fill
+            # the disk.
+            self._connection.execute(
+                "insert into quarantine (key, received_us, door, code, path, message, payload,"
+                " correlation_id, event_source, event_id, event_type, contract_version)"
+                f" values {_placeholders(1, 12)} on conflict (key) do nothing",
+                (
+                    key,
+                    received_us,
+                    rejection.door,
+                    rejection.code,
+                    rejection.path,
+                    rejection.message,
+                    rejection.payload,
+                    rejection.correlation_id,
+                    rejection.event_source,
+                    rejection.event_id,
+                    rejection.event_type,
+                    rejection.contract_version,
+                ),
+            )
+            answers.append(
+                self._connection.execute(
+                    "select quarantine_id from quarantine where key = ?", (key,)
+                ).get
+            )
+        return answers
+
+
+def _create_private(path: Path) -> None:
+    """Make the folder and an empty file only their owner can read, and have both on disk before
+    anything relies on them.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    for folder in (path.parent, path.parent.parent):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Doors out: plan, guard, apply and confirm writes to outside systems; connectors know how."""

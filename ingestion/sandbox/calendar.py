@@ -1,0 +1,146 @@
+"""The simulated Google Calendar over HTTP: one calendar per rep, events with incremental reads;
+read only.
+
+Shapes follow the Calendar API v3 reference, "Events: list" (updatedMin includes deleted events
+whatever showDeleted says; orderBy=startTime needs singleEvents; ≤ 2500 a page) and "CalendarList:
+list".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from ingestion.sandbox.credentials import Tokens
+from ingestion.sandbox.draft import Record
+from ingestion.sandbox.world import World
+
+DEFAULT_PAGE, LARGEST_PAGE = 250, 2_500
+
+
+class CalendarApi:
+    """Routes of the simulated calendars."""
+
+    def __init__(self, world: World, tokens: Tokens) -> None:
+        """Serves the calendars of `world` to holders of `tokens`."""
+        self.world = world
+        self.tokens = tokens
+
+    def router(self) -> APIRouter:
+        """All routes, without prefix."""
+        router = APIRouter()
+        router.add_api_route("/users/me/calendarList", self.calendar_list, methods=["GET"])
+        router.add_api_route("/calendars/{calendar_id}/events", self.events, methods=["GET"])
+        return router
+
+    def _may(self, request: Request) -> bool:
+        return request.headers.get("authorization") == f"Bearer {self.tokens.calendar_token}"
+
+    async def calendar_list(self, request: Request) -> Response:
+        """Every rep's calendar; the id is the rep's e-mail address."""
+        if not self._may(request):
+            return _unauthorised()
+        items = [
+            {
+                "kind": "calendar#calendarListEntry",
+                "id": rep.email,
+                "summary": rep.name,
+                "timeZone": rep.time_zone,
+                "accessRole": "reader",
+                "selected": True,
+            }
+            for rep in self.world.reps
+        ]
+        request.scope.setdefault("sandbox", {})["rows"] = len(items)
+        return _json({"kind": "calendar#calendarList", "items": items})
+
+    async def events(self, calendar_id: str, request: Request) -> Response:
+        """Events of one calendar, by update time unless orderBy=startTime."""
+        if not self._may(request):
+            return _unauthorised()
+        rows = self.world.calendar.get(calendar_id.lower())
+        if rows is None:
+            return _error(404, "notFound", "Not Found")
+        query = request.query_params
+        updated_min = query.get("updatedMin")
+        show_deleted = query.get("showDeleted", "false").lower() == "true" or bool(updated_min)
+        try:
+            bounds = {
+                name: datetime.fromisoformat(query[name])
+                for name in ("updatedMin", "timeMin", "timeMax")
+                if query.get(name)
+            }
+            if any(at.tzinfo is None for at in bounds.values()):
+                raise ValueError("no offset")
+            offset = int(base64.urlsafe_b64decode(query.get("pageToken", "MA==")).decode())
+            largest = min(max(int(query.get("maxResults", DEFAULT_PAGE)), 1), LARGEST_PAGE)
+        except (ValueError, binascii.Error):
+            return _error(400, "badRequest", "Bad Request")
+        by_start = query.get("orderBy") == "startTime"
+        if by_start and query.get("singleEvents", "false").lower() != "true":
+            return _error(
+                400,
+                "badRequest",
+                "The requested ordering is not available for the particular query.",
+            )
+        found = [
+            row
+            for row in rows
+            if (show_deleted or row["status"] != "cancelled")
+            and ("updatedMin" not in bounds or _at(row["updated"]) >= bounds["updatedMin"])
+            and ("timeMin" not in bounds or _at(row["end"]["dateTime"]) > bounds["timeMin"])
+            and ("timeMax" not in bounds or _at(row["start"]["dateTime"]) < bounds["timeMax"])
+        ]
+        if by_start:
+            found.sort(key=lambda row: (_at(row["start"]["dateTime"]), str(row["id"])))
+        page = found[offset : offset + largest]
+        rep = next(rep for rep in self.world.reps if rep.email == calendar_id.lower())
+        answer: Record = {
+            "kind": "calendar#events",
+            "summary": rep.name,
+            "updated": max((str(row["updated"]) for row in rows), default=""),
+            "timeZone": rep.time_zone,
+            "accessRole": "reader",
+            "items": page,
+        }
+        if offset + largest < len(found):
+            answer["nextPageToken"] = base64.urlsafe_b64encode(
+                str(offset + largest).encode()
+            ).decode()
+        else:
+            answer["nextSyncToken"] = base64.urlsafe_b64encode(
+                f"sync|{answer['updated']}".encode()
+            ).decode()
+        request.scope.setdefault("sandbox", {})["rows"] = len(page)
+        return _json(answer)
+
+
+def _at(text: Any) -> datetime:
+    return datetime.fromisoformat(str(text))
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json; charset=UTF-8")
+
+
+def _error(status: int, reason: str, message: str) -> Response:
+    return _json(
+        {
+            "error": {
+                "code": status,
+                "message": message,
+                "errors": [{"domain": "global", "reason": reason, "message": message}],
+            }
+        },
+        status,
+    )
+
+
+def _unauthorised() -> Response:
+    return _error(401, "authError", "Request had invalid authentication credentials.")

@@ -1,0 +1,143 @@
+"""Builds the simulated company from one seed: what each system holds of it, and the truth behind
+them.
+
+Pure: no clock, no network, no set-iteration order. Serving the world over HTTP is the vendor
+modules' part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ingestion.sandbox.behaviour import steps_of
+from ingestion.sandbox.calendar_records import CalendarRecords
+from ingestion.sandbox.cast import Person, Rep, draw_cast
+from ingestion.sandbox.draft import Draft, Record
+from ingestion.sandbox.hubspot_records import HubSpotRecords
+from ingestion.sandbox.salesforce_records import SalesforceRecords
+from ingestion.sandbox.spelling import phone_text
+
+
+@dataclass(frozen=True)
+class World:
+    """What the three systems hold, in their own shapes, and the truth behind it.
+
+    `hubspot`: contacts, companies, owners, campaigns, events. `hubspot_merges`: old contact id →
+    the id that replaced it. `salesforce`: records by sObject. `calendar`: events by rep e-mail.
+    `truth`: one entry per person. `personas`: people about to ask for a demo, for live traffic.
+    """
+
+    seed: int
+    anchor: datetime
+    reps: tuple[Rep, ...]
+    hubspot: dict[str, list[Record]]
+    hubspot_merges: dict[str, str]
+    salesforce: dict[str, list[Record]]
+    calendar: dict[str, list[Record]]
+    truth: list[Record]
+    personas: list[Record]
+
+    def to_json(self) -> bytes:
+        """The whole world as JSON; equal bytes mean equal worlds."""
+        import orjson
+
+        return orjson.dumps(
+            {
+                "seed": self.seed,
+                "anchor": self.anchor.isoformat(),
+                "hubspot": self.hubspot,
+                "hubspot_merges": self.hubspot_merges,
+                "salesforce": self.salesforce,
+                "calendar": self.calendar,
+                "truth": self.truth,
+                "personas": self.personas,
+            }
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Number of records by `system.resource`."""
+        found = {f"hubspot.{name}": len(rows) for name, rows in self.hubspot.items()}
+        found |= {f"salesforce.{name}": len(rows) for name, rows in self.salesforce.items()}
+        found["calendar.events"] = sum(len(rows) for rows in self.calendar.values())
+        found["people"] = len(self.truth)
+        return found
+
+
+def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
+    """The world of `seed` over the 120 days before `anchor` (aware; cut to whole seconds).
+
+    The people, companies and ids depend on the seed alone; `anchor` only shifts their history in
+    time.
+    """
+    if anchor.tzinfo is None:
+        raise ValueError(f"anchor {anchor!r} has no time zone; pass an aware datetime")
+    until = anchor.astimezone(UTC).replace(microsecond=0)
+    cast = draw_cast(seed, people)
+    draft = Draft(seed, until, cast)
+    calendar = CalendarRecords(draft)
+    salesforce = SalesforceRecords(draft, calendar)
+    hubspot = HubSpotRecords(draft)
+    for person in cast.people:
+        draft.records[person.key] = []
+        draft.traits[person.key] = list(person.traits)
+        steps = steps_of(draft, person)
+        if person.segment != "sales_sourced" and not draft.is_typed_into_crm(person):
+            hubspot.record(person, steps)
+        salesforce.record(person, steps)
+    calendar.fill()
+    for rows in calendar.events.values():
+        rows.sort(key=lambda row: (str(row["updated"]), str(row["id"])))
+    for rows in salesforce.records.values():
+        rows.sort(key=lambda row: str(row["Id"]))
+    return World(
+        seed=seed,
+        anchor=until,
+        reps=cast.reps,
+        hubspot={
+            "contacts": sorted(hubspot.contacts, key=lambda row: int(row["id"])),
+            "companies": hubspot.companies(),
+            "owners": hubspot.owners(),
+            "campaigns": hubspot.campaigns(),
+            "events": sorted(hubspot.events, key=lambda row: (row["occurredAt"], row["id"])),
+        },
+        hubspot_merges=hubspot.merges,
+        salesforce=salesforce.records,
+        calendar=calendar.events,
+        truth=[_truth(draft, person) for person in cast.people],
+        personas=[_persona(draft, p) for p in cast.people if p.segment == "persona"],
+    )
+
+
+def _truth(draft: Draft, person: Person) -> Record:
+    emails = [person.email]
+    if "hubspot_duplicate" in draft.traits[person.key]:
+        emails.append(person.alias)
+    phone = phone_text(person.company.country, person.phone, 0) if person.phone else None
+    return {
+        "person": person.key,
+        "name": f"{person.first_name} {person.last_name}",
+        "emails": emails,
+        "phone": phone,
+        "company_domain": person.company.domain,
+        "country": person.company.country.code,
+        "segment": person.segment,
+        "traits": draft.traits[person.key],
+        "records": [
+            {"system": system, "record_type": record_type, "record_id": record_id}
+            for system, record_type, record_id in draft.records[person.key]
+        ],
+    }
+
+
+def _persona(draft: Draft, person: Person) -> Record:
+    return {
+        "person": person.key,
+        "email": person.email,
+        "first_name": person.first_name,
+        "last_name": person.last_name,
+        "company": person.company.name,
+        "phone": draft.phone(person, 1),
+        "country": person.company.country.code,
+        "job_title": person.title,
+    }

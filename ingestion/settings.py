@@ -1,0 +1,107 @@
+"""Every setting of Handoff, read from HANDOFF_* environment variables; paths under HANDOFF_HOME live here, logic does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# Systems that may be named by canonical records even though no connector folder polls them.
+EVENT_ONLY_SYSTEMS = ("marketo", "web", "handoff")
+
+
+class Settings(BaseSettings):
+    """Settings from the environment; nothing secret has a default, everything else has a safe one."""
+
+    model_config = SettingsConfigDict(env_prefix="HANDOFF_", extra="ignore", frozen=True)
+
+    home: Path = Field(Path(".handoff"), description="Folder that holds all state.")
+    policies: Path | None = Field(None, description="Folder of policy YAML; default: models/policies.")
+    systems: str = Field("", description="Comma-separated names of further systems records may name.")
+
+    edge_host: str = "127.0.0.1"
+    edge_port: int = 8321
+    edge_public_url: str | None = Field(
+        None, description="URL senders see, e.g. https://in.example.com; HubSpot signs it."
+    )
+    api_keys: SecretStr | None = Field(
+        None, description="Comma-separated bearer keys for /v1/events; none = loopback callers only."
+    )
+    webhook_secrets_hubspot: SecretStr | None = None
+    webhook_secrets_web: SecretStr | None = None
+    max_body_bytes: int = Field(1_048_576, ge=1_024)
+
+    hubspot_url: str | None = None
+    hubspot_token: SecretStr | None = None
+    hubspot_api_version: str = "2026-03"
+    salesforce_url: str | None = None
+    salesforce_client_id: str | None = None
+    salesforce_client_secret: SecretStr | None = None
+    salesforce_api_version: str = "62.0"
+    calendar_url: str | None = None
+    calendar_token: SecretStr | None = None
+    calendar_ids: str = Field("", description="Comma-separated calendar ids; empty = every rep's.")
+
+    sandbox_port: int = 8322
+    sandbox_seed: int = 7
+    ui_port: int = 3000
+
+    duckdb_memory_limit: str = "4GB"
+    duckdb_threads: int = Field(2, ge=1)
+
+    @property
+    def root(self) -> Path:
+        return self.home.expanduser().absolute()
+
+    @property
+    def log_dir(self) -> Path:
+        return self.root / "log"
+
+    @property
+    def log_path(self) -> Path:
+        return self.log_dir / "events.sqlite"
+
+    @property
+    def archive_dir(self) -> Path:
+        return self.log_dir / "archive"
+
+    @property
+    def warehouse_path(self) -> Path:
+        return self.root / "warehouse.duckdb"
+
+    @property
+    def serving_path(self) -> Path:
+        return self.root / "serving" / "handoff.duckdb"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def plans_dir(self) -> Path:
+        return self.artifacts_dir / "plans"
+
+    @property
+    def dlt_dir(self) -> Path:
+        return self.root / "dlt"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.root / "dagster"
+
+    @property
+    def extra_systems(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in self.systems.split(",") if name.strip())
+
+    def secrets_of(self, field: str) -> list[str]:
+        """The comma-separated secrets of one setting, several while keys are being rotated."""
+        value: SecretStr | None = getattr(self, field)
+        if value is None:
+            return []
+        return [part.strip() for part in value.get_secret_value().split(",") if part.strip()]
+
+    def webhook_secrets(self, system: str) -> list[str]:
+        """Active webhook secrets of `system`; empty means every delivery is refused."""
+        field = f"webhook_secrets_{system}"
+        return self.secrets_of(field) if field in type(self).model_fields else []

@@ -1,0 +1,1 @@
+"""Decisions that are fitted or owned by people: policies and models."""

@@ -1,0 +1,438 @@
+"""What a well-formed policy may still not say: rules that contradict each other, or that could
+never have an effect."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from models.policies.documents import (
+    FIT_ATTRIBUTES,
+    ConsentPolicy,
+    FitRule,
+    IdentityPolicy,
+    PolicyDocument,
+    RoutingPolicy,
+    ScoringPolicy,
+    SyncPolicy,
+)
+from models.policies.problems import Fault, Location
+
+PatternCheck = Callable[[str], str | None]
+
+RE2_LIMITS = (
+    "Patterns run on RE2: no look-ahead or look-behind, no back-references, at most 1000 "
+    "repetitions; "
+    "write a backslash once, and put the pattern in single quotes if YAML objects."
+)
+
+
+def contradictions(
+    document: PolicyDocument, activity_types: Sequence[str], pattern_fault: PatternCheck
+) -> list[Fault]:
+    """Every fault of one document; `pattern_fault` says what RE2 has against a pattern, None if
+    nothing."""
+    match document:
+        case ScoringPolicy():
+            return list(_scoring(document, activity_types, pattern_fault))
+        case RoutingPolicy():
+            return list(_routing(document))
+        case IdentityPolicy():
+            return list(_identity(document, pattern_fault))
+        case ConsentPolicy():
+            return list(_consent(document))
+        case SyncPolicy():
+            return list(_sync(document))
+        case _:
+            return []
+
+
+def disagreements(documents: Mapping[str, PolicyDocument]) -> list[tuple[str, Fault]]:
+    """Faults between the active documents, as (kind of the file to correct, fault)."""
+    sync, consent = documents.get("sync"), documents.get("consent")
+    if not isinstance(sync, SyncPolicy) or not isinstance(consent, ConsentPolicy):
+        return []
+    ruled = {rule.destination for rule in consent.rules}
+    faults = [
+        # A misspelt destination would otherwise leave the real one without any consent rule.
+        (
+            "consent",
+            Fault(
+                ("rules", index, "destination"),
+                f"destination '{rule.destination}' is not in the active sync policy"
+                f"{known(rule.destination, sync.destinations)}",
+                "Correct the name, or add the destination to the sync policy.",
+            ),
+        )
+        for index, rule in enumerate(consent.rules)
+        if rule.destination not in sync.destinations
+    ]
+    faults += [
+        (
+            "sync",
+            Fault(
+                ("destinations", destination),
+                f"destination '{destination}' has no rule in the active consent policy",
+                "Add a consent rule for it: people are never written without one.",
+            ),
+        )
+        for destination in sync.destinations
+        if destination not in ruled
+    ]
+    return faults
+
+
+def known(value: str, names: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: what was probably meant, and what there is."""
+    names = list(names)
+    near = difflib.get_close_matches(value, names, n=1)
+    meant = f"; did you mean '{near[0]}'?" if near else ""
+    return f"{meant} (known: {', '.join(names) or 'none'})"
+
+
+def _repeated(values: Iterable[Any]) -> Iterator[tuple[int, int, Any]]:
+    """(position, position of the first, value) of every value that was there before."""
+    first: dict[Any, int] = {}
+    for index, value in enumerate(values):
+        if value in first:
+            yield index, first[value], value
+        else:
+            first[value] = index
+
+
+def _pattern_faults(
+    patterns: Iterable[tuple[Location, str | None]], pattern_fault: PatternCheck
+) -> Iterator[Fault]:
+    for location, pattern in patterns:
+        if pattern is None:
+            continue
+        reason = pattern_fault(pattern)
+        if reason is not None:
+            yield Fault(location, f"'{pattern}' is no valid pattern: {reason}", RE2_LIMITS)
+
+
+def _scoring(
+    policy: ScoringPolicy, activity_types: Collection[str], pattern_fault: PatternCheck
+) -> Iterator[Fault]:
+    if policy.rearm_below >= policy.mql_threshold:
+        yield Fault(
+            ("rearm_below",),
+            f"rearm_below {policy.rearm_below:g} is not below mql_threshold "
+            f"{policy.mql_threshold:g}",
+            "Set it lower: a person whose score hovers at the threshold would become an MQL "
+            "again and again.",
+        )
+    grades = policy.grades
+    if not grades.a > grades.b > grades.c:
+        yield Fault(
+            ("grades",),
+            f"grades do not fall: a {grades.a:g}, b {grades.b:g}, c {grades.c:g}",
+            "Give each grade a lower minimum than the one before: a > b > c.",
+        )
+    yield from _unreachable(policy)
+
+    ids = [("engagement", index, rule.id) for index, rule in enumerate(policy.engagement)]
+    ids += [("fit", index, rule.id) for index, rule in enumerate(policy.fit)]
+    for index, first, rule_id in _repeated(rule_id for _, _, rule_id in ids):
+        section, position, _ = ids[index]
+        yield Fault(
+            (section, position, "id"),
+            f"rule id '{rule_id}' occurs twice (first as rule {ids[first][1] + 1} of "
+            f"{ids[first][0]})",
+            "Give each rule an id of its own; reasons and caps are kept by id.",
+        )
+    yield from _engagement(policy, activity_types)
+    yield from _pattern_faults(
+        (
+            (("engagement", index, field), getattr(rule, field))
+            for index, rule in enumerate(policy.engagement)
+            for field in ("url_pattern", "form_pattern", "campaign_pattern")
+        ),
+        pattern_fault,
+    )
+    for index, fit_rule in enumerate(policy.fit):
+        yield from _fit(index, fit_rule, pattern_fault)
+
+
+def _unreachable(policy: ScoringPolicy) -> Iterator[Fault]:
+    most = 0.0
+    for rule in policy.engagement:
+        if rule.points > 0:
+            limit = rule.points if rule.once else rule.cap
+            most += float("inf") if limit is None else limit
+    most += sum(rule.points for rule in policy.fit if rule.points > 0)
+    what = "all rules together give at most"
+    if policy.total_cap is not None and policy.total_cap < most:
+        most, what = policy.total_cap, "total_cap allows at most"
+    if most < policy.mql_threshold:
+        yield Fault(
+            ("mql_threshold",),
+            f"mql_threshold {policy.mql_threshold:g} cannot be reached: {what} {most:g} points",
+            "Lower the threshold, or raise caps or points; nobody could ever become an MQL.",
+        )
+
+
+def _engagement(policy: ScoringPolicy, activity_types: Collection[str]) -> Iterator[Fault]:
+    for index, rule in enumerate(policy.engagement):
+        at: Location = ("engagement", index)
+        if rule.activity_type not in activity_types:
+            yield Fault(
+                (*at, "activity_type"),
+                f"unknown activity_type "
+                f"'{rule.activity_type}'{known(rule.activity_type, activity_types)}",
+                "Use one of the known types; the registry stands in the contracts.",
+            )
+        if rule.points == 0:
+            yield Fault(
+                (*at, "points"), f"rule '{rule.id}' gives 0 points", "Give it points, or remove it."
+            )
+        if rule.cap is not None and rule.points > 0 and rule.cap < rule.points:
+            yield Fault(
+                (*at, "cap"),
+                f"cap {rule.cap:g} of rule '{rule.id}' is below its points {rule.points:g}",
+                "Raise the cap or lower the points: a single activity would already be cut.",
+            )
+        if rule.cap is not None and rule.points < 0:
+            yield Fault(
+                (*at, "cap"),
+                f"rule '{rule.id}' takes points away ({rule.points:g}) and has a cap, which "
+                f"limits points given",
+                "Remove the cap; `once: true` takes the points away one time only.",
+            )
+        if rule.cap is not None and rule.once:
+            yield Fault(
+                (*at, "cap"),
+                f"rule '{rule.id}' counts once and has a cap, which could never matter",
+                "Remove `cap` or `once`.",
+            )
+        if rule.points < 0 and rule.half_life_days is not None:
+            # A fading penalty raises the score with no activity behind it: the person would become
+            # an MQL at an instant when nothing happened, with no reason to show for it.
+            yield Fault(
+                (*at, "half_life_days"),
+                f"rule '{rule.id}' takes points away ({rule.points:g}) and fades after "
+                f"{rule.half_life_days:g} days",
+                "Remove half_life_days: a score may not rise, and make an MQL, only because time "
+                "passed.",
+            )
+
+
+def _fit(index: int, rule: FitRule, pattern_fault: PatternCheck) -> Iterator[Fault]:
+    at: Location = ("fit", index)
+    if rule.points == 0:
+        yield Fault(
+            (*at, "points"), f"rule '{rule.id}' gives 0 points", "Give it points, or remove it."
+        )
+    kind = FIT_ATTRIBUTES.get(rule.attribute)
+    if kind is None:
+        yield Fault(
+            (*at, "attribute"),
+            f"unknown attribute '{rule.attribute}'{known(rule.attribute, FIT_ATTRIBUTES)}",
+            "Use one of the known attributes; a rule on another would never match.",
+        )
+        return
+    is_number = isinstance(rule.value, int | float)
+    wanted = {
+        "equals": ("a text", isinstance(rule.value, str) or (kind == "number" and is_number)),
+        "in": ("a list of texts", isinstance(rule.value, tuple) and len(rule.value) > 0),
+        "matches": ("a pattern", isinstance(rule.value, str)),
+        "at_least": ("a number", is_number),
+        "present": ("no value", rule.value is None),
+    }
+    need, is_met = wanted[rule.operator]
+    if not is_met:
+        yield Fault(
+            (*at, "value"),
+            f"operator '{rule.operator}' of rule '{rule.id}' needs {need}, not "
+            f"{_shown(rule.value)}",
+            "Change the value or the operator.",
+        )
+    if (rule.operator == "at_least" and kind != "number") or (
+        rule.operator in ("matches", "in") and kind == "number"
+    ):
+        yield Fault(
+            (*at, "operator"),
+            f"operator '{rule.operator}' does not fit attribute '{rule.attribute}', which is a "
+            f"{kind}",
+            "Use at_least or equals with numbers; equals, in or matches with texts.",
+        )
+    if rule.operator == "matches" and isinstance(rule.value, str):
+        yield from _pattern_faults([((*at, "value"), rule.value)], pattern_fault)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "nothing"
+    return f"the list [{', '.join(value)}]" if isinstance(value, tuple) else f"'{value}'"
+
+
+def _routing(policy: RoutingPolicy) -> Iterator[Fault]:
+    names = [territory.name for territory in policy.territories]
+    for index, _, name in _repeated(names):
+        yield Fault(
+            ("territories", index, "name"),
+            f"territory '{name}' occurs twice",
+            "Put its countries into one entry.",
+        )
+    defaults = [i for i, territory in enumerate(policy.territories) if territory.default]
+    for index in defaults[1:]:
+        yield Fault(
+            ("territories", index, "default"),
+            f"territories '{names[defaults[0]]}' and '{names[index]}' are both the default",
+            "Leave `default: true` on one.",
+        )
+    for index, territory in enumerate(policy.territories):
+        if not territory.countries and not territory.default:
+            yield Fault(
+                ("territories", index),
+                f"territory '{territory.name}' has no country and is not the default",
+                "Name its countries, or remove it.",
+            )
+    named = [
+        (index, position, country, territory.priority)
+        for index, territory in enumerate(policy.territories)
+        for position, country in enumerate(territory.countries)
+    ]
+    for at, first, (country, priority) in _repeated((row[2], row[3]) for row in named):
+        index, position = named[at][:2]
+        other = names[named[first][0]]
+        both = (
+            f"twice in territory '{names[index]}'"
+            if other == names[index]
+            else f"in territories '{other}' and '{names[index]}', both of priority {priority}"
+        )
+        yield Fault(
+            ("territories", index, "countries", position),
+            f"country '{country}' is {both}",
+            "Remove it from one, or give the territory that shall win a lower priority number.",
+        )
+    for index, weight in enumerate(policy.weights):
+        if weight.weight <= 0:
+            yield Fault(
+                ("weights", index, "weight"),
+                f"weight {weight.weight:g} of {weight.rep_email} is not above 0",
+                "Give a positive share; to stop leads, mark the rep out of office in the CRM.",
+            )
+        if weight.territory is not None and weight.territory not in names:
+            yield Fault(
+                ("weights", index, "territory"),
+                f"unknown territory '{weight.territory}'{known(weight.territory, names)}",
+                "Use the name of one of the territories above.",
+            )
+    pairs = ((weight.rep_email.lower(), weight.territory) for weight in policy.weights)
+    for index, _, (email, where) in _repeated(pairs):
+        yield Fault(
+            ("weights", index),
+            f"{email} has two weights {f'in {where!r}' if where else 'for all territories'}",
+            "Keep one of them.",
+        )
+    graded = sorted(policy.sla_minutes_by_grade.items())
+    for (better, sooner), (worse, later) in pairwise(graded):
+        if sooner > later:
+            yield Fault(
+                ("sla_minutes_by_grade", better),
+                f"grade {better} waits {sooner} minutes, longer than grade {worse} ({later})",
+                "Give the better grade the shorter time.",
+            )
+
+
+def _identity(policy: IdentityPolicy, pattern_fault: PatternCheck) -> Iterator[Fault]:
+    if not any(identifier.links for identifier in policy.identifiers):
+        yield Fault(
+            ("identifiers",),
+            "no identifier links anything",
+            "Set `links: true` on at least one; every record would be a person of its own.",
+        )
+    for index, identifier in enumerate(policy.identifiers):
+        if identifier.max_records < 2:
+            yield Fault(
+                ("identifiers", index, "max_records"),
+                f"max_records {identifier.max_records} of '{identifier.type}' is below 2",
+                "Use 2 or more, since linking takes two records; `links: false` turns an "
+                "identifier off.",
+            )
+    for index, _, identifier_type in _repeated(
+        identifier.type for identifier in policy.identifiers
+    ):
+        yield Fault(
+            ("identifiers", index, "type"),
+            f"identifier '{identifier_type}' occurs twice",
+            "Keep one entry per identifier.",
+        )
+    for index, first, priority in _repeated(
+        identifier.priority for identifier in policy.identifiers
+    ):
+        yield Fault(
+            ("identifiers", index, "priority"),
+            f"identifiers '{policy.identifiers[first].type}' and "
+            f"'{policy.identifiers[index].type}' "
+            f"both have priority {priority}",
+            "Number them 1, 2, 3 by strength of evidence.",
+        )
+    for index, _, system in _repeated(policy.system_priority):
+        yield Fault(
+            ("system_priority", index), f"system '{system}' occurs twice", "Name each system once."
+        )
+    for index, mailbox in enumerate(policy.shared_mailboxes):
+        if "@" in mailbox or mailbox != mailbox.lower():
+            yield Fault(
+                ("shared_mailboxes", index),
+                f"shared mailbox '{mailbox}' would never match",
+                "Write only the part before the @, in lower case.",
+            )
+    yield from _pattern_faults(
+        (
+            (("blocked_values", index, "pattern"), blocked.pattern)
+            for index, blocked in enumerate(policy.blocked_values)
+        ),
+        pattern_fault,
+    )
+
+
+def _consent(policy: ConsentPolicy) -> Iterator[Fault]:
+    for index, rule in enumerate(policy.rules):
+        at: Location = ("rules", index, "blocking_statuses")
+        if "granted" in rule.blocking_statuses:
+            yield Fault(
+                at,
+                "'granted' blocks: exactly those who said yes would be refused",
+                "Remove it from blocking_statuses.",
+            )
+        for status in ("denied", "withdrawn"):
+            if status not in rule.blocking_statuses:
+                yield Fault(
+                    at,
+                    f"'{status}' does not block",
+                    "Add it to blocking_statuses: a no that does not stop anything is no consent "
+                    "rule.",
+                )
+    keys = ((rule.destination, rule.channel, rule.purpose) for rule in policy.rules)
+    for index, first, (destination, channel, _) in _repeated(keys):
+        yield Fault(
+            ("rules", index),
+            f"destination '{destination}', channel '{channel}' has a rule already (rule "
+            f"{first + 1})",
+            "Keep one rule per destination, channel and purpose.",
+        )
+
+
+def _sync(policy: SyncPolicy) -> Iterator[Fault]:
+    for destination, objects in policy.destinations.items():
+        for name, synced in objects.items():
+            at: Location = ("destinations", destination, name)
+            share = synced.guard.max_update_share
+            if not 0 <= share <= 1:
+                yield Fault(
+                    (*at, "guard", "max_update_share"),
+                    f"max_update_share {share:g} of {name} is outside 0..1",
+                    "Write a share: 0.25 is a quarter of the records.",
+                )
+            for field, rule in synced.fields.items():
+                if rule.owner == "crm" and rule.mode == "always":
+                    yield Fault(
+                        (*at, "fields", field),
+                        f"field '{field}' of {name} belongs to the CRM and is always overwritten",
+                        "Use `mode: fill_empty`, or `owner: warehouse`.",
+                    )

@@ -1,0 +1,286 @@
+"""The shape of each policy file, as pydantic models; what a file may not say at once stands in
+contradictions.py."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+COUNTRY_PATTERN = r"^[A-Z]{2}$"
+EMAIL_PATTERN = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
+NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
+VERSION_PATTERN = r"^v[1-9][0-9]*$"
+
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Pattern = Annotated[
+    Text,
+    Field(
+        description="RE2 regular expression, found anywhere in the value unless anchored with ^ "
+        "and $; "
+        "upper and lower case differ unless it starts with (?i). No look-around, no "
+        "back-references."
+    ),
+]
+Country = Annotated[str, StringConstraints(pattern=COUNTRY_PATTERN)]
+# Not pydantic's EmailStr: it refuses the reserved domains (.test) that sandboxes use.
+Email = Annotated[str, StringConstraints(pattern=EMAIL_PATTERN)]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+FIT_ATTRIBUTES: dict[str, Literal["text", "number"]] = {
+    "job_title": "text",
+    "company": "text",
+    "country": "text",
+    "region": "text",
+    "email_domain": "text",
+    "original_source": "text",
+    "latest_source": "text",
+    "industry": "text",
+    "employee_count": "number",
+    "annual_revenue_usd": "number",
+}
+"""What a fit rule may look at: fields of the person and of their account; email_domain is the part
+after the @."""
+
+Grade = Literal["A", "B", "C", "D"]
+IdentifierType = Literal["email", "phone", "external_id"]
+
+
+class Part(BaseModel):
+    """A piece of a policy file: strict types, no unknown fields, immutable."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class PolicyDocument(Part):
+    """What every policy file opens with. `description` and `owner` are prose: they may change after
+    use."""
+
+    description: Text = Field(description="One sentence for people: what this version is for.")
+    owner: Text = Field(description="Who to ask: a team or an e-mail address.")
+    effective_at: Annotated[AwareDatetime, Field(strict=False)] = Field(
+        description="Instant with a time zone from which the version is meant to hold."
+    )
+
+
+class Grades(Part):
+    """Least fit points of each grade; less than `c` is grade D."""
+
+    a: Finite
+    b: Finite
+    c: Finite
+
+
+class EngagementRule(Part):
+    """Points for something a person did. Every pattern given must match; none given matches every
+    activity of the type."""
+
+    id: Name = Field(
+        description="Stable name; it appears in reasons, so keep it when you move the rule."
+    )
+    label: Text = Field(description="What sales reads as the reason.")
+    activity_type: Text = Field(description="A value of the activity_type registry.")
+    url_pattern: Pattern | None = Field(None, description="On the page's URL. RE2.")
+    form_pattern: Pattern | None = Field(None, description="On the form's id. RE2.")
+    campaign_pattern: Pattern | None = Field(None, description="On the campaign's id. RE2.")
+    points: Finite = Field(description="Points per activity; negative takes away.")
+    cap: Positive | None = Field(None, description="Most points this rule may give one person.")
+    half_life_days: Positive | None = Field(
+        None, description="Days after which the points are worth half; absent means they stay."
+    )
+    once: bool = Field(False, description="Count the person's first such activity only.")
+
+
+class FitRule(Part):
+    """Points for who a person is. Counts once; fit does not decay. Text is compared without regard
+    to case."""
+
+    id: Name = Field(description="Stable name; it appears in reasons.")
+    label: Text = Field(description="What sales reads as the reason.")
+    attribute: Text = Field(description="Field of the person or of their account.")
+    operator: Literal["equals", "in", "matches", "at_least", "present"]
+    value: str | float | tuple[Text, ...] | None = Field(
+        None, description="Text; a list for `in`; a number for `at_least`; nothing for `present`."
+    )
+    points: Finite = Field(description="Points, given once; negative takes away.")
+
+
+class ScoringPolicy(PolicyDocument):
+    """Who is ready for sales: score = engagement (decaying) + fit; an MQL is a crossing of the
+    threshold."""
+
+    mql_threshold: Positive = Field(description="Score at which a person becomes an MQL.")
+    rearm_below: Finite = Field(
+        description="The score must fall below this before the same person can become an MQL again."
+    )
+    total_cap: Positive | None = Field(None, description="Most points a person may have in total.")
+    grades: Grades
+    engagement: tuple[EngagementRule, ...] = ()
+    fit: tuple[FitRule, ...] = ()
+
+
+class Territory(Part):
+    """Countries that one group of reps looks after."""
+
+    name: Name = Field(description="As it stands in the reps' own territories.")
+    priority: int = Field(
+        ge=0, description="Where two territories have the country, the lower number wins."
+    )
+    countries: tuple[Country, ...] = Field((), description="ISO 3166-1 alpha-2.")
+    default: bool = Field(
+        False, description="Takes every country that no territory names, and unknown ones."
+    )
+
+
+class RepWeight(Part):
+    """Share of one rep: weight 2 gets twice the leads of weight 1. Overrides the weight in the
+    rep's own record."""
+
+    rep_email: Email
+    territory: Name | None = Field(
+        None, description="Only in this territory; absent means in all of the rep's."
+    )
+    weight: Finite = Field(
+        description="Above 0. To stop leads, mark the rep out of office in the CRM instead."
+    )
+
+
+class RoutingPolicy(PolicyDocument):
+    """Who gets the lead and by when they must have answered."""
+
+    sla_minutes: int = Field(
+        gt=0, description="Minutes to the first touch when the grade names none."
+    )
+    sla_minutes_by_grade: dict[Grade, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
+    fallback_rep_email: Email | None = Field(
+        None,
+        description="Gets the leads no rep may take; absent means they wait, visibly unassigned.",
+    )
+    seed: Text = Field(description="Settles ties between reps the same way on every rebuild.")
+    territories: tuple[Territory, ...]
+    weights: tuple[RepWeight, ...] = ()
+
+
+class Identifier(Part):
+    """A kind of value that says two records are one person."""
+
+    type: IdentifierType
+    priority: int = Field(ge=1, description="Strongest evidence first: 1 before 2.")
+    max_records: int = Field(description="A value found on more records than this links nobody.")
+    links: bool = Field(True, description="false: shown as evidence, but links nobody.")
+
+
+class BlockedValue(Part):
+    """Values that are placeholders, not identifiers."""
+
+    type: IdentifierType
+    pattern: Pattern = Field(
+        description="On the normalised value: lower-case e-mail, +E.164 phone. RE2."
+    )
+
+
+class IdentityPolicy(PolicyDocument):
+    """When two records are the same person, and whose values win when they are."""
+
+    identifiers: tuple[Identifier, ...]
+    blocked_values: tuple[BlockedValue, ...] = ()
+    shared_mailboxes: tuple[Text, ...] = Field(
+        (), description="Parts before the @ that belong to a team; they never link people."
+    )
+    system_priority: tuple[Name, ...] = Field(description="Whose values win, most trusted first.")
+
+
+class ConsentRule(Part):
+    """One question asked before a person is written to a destination; every rule of it must
+    pass."""
+
+    destination: Name
+    channel: Literal["email", "phone", "sms", "post", "crm", "all"]
+    purpose: Text | None = Field(
+        None, description="Only consents for this purpose; absent means any."
+    )
+    blocking_statuses: tuple[Literal["granted", "denied", "withdrawn", "pending"], ...]
+    when_unknown: Literal["allow", "deny"] = Field(
+        description="What happens to people who never answered."
+    )
+
+
+class ConsentPolicy(PolicyDocument):
+    """Who may be written where. Asked when planning and again when sending."""
+
+    rules: tuple[ConsentRule, ...]
+
+
+class Guard(Part):
+    """How much one plan may change before it is refused for a person to look at."""
+
+    max_creates: int = Field(ge=0)
+    max_updates: int = Field(ge=0)
+    max_update_share: float = Field(
+        description="Largest share, 0..1, of the known records one plan may update."
+    )
+    share_floor: int = Field(
+        20, ge=0, description="Plans of at most this many updates are not judged by their share."
+    )
+
+
+class SyncField(Part):
+    """Who owns a field. A field the policy does not name is never written."""
+
+    owner: Literal["warehouse", "crm"]
+    mode: Literal["always", "fill_empty"] = Field(
+        description="always: keep equal to the warehouse; fill_empty: write only where the CRM "
+        "has nothing."
+    )
+
+
+class SyncObject(Part):
+    """One kind of record in the destination."""
+
+    guard: Guard
+    fields: dict[Text, SyncField]
+
+
+class SyncPolicy(PolicyDocument):
+    """What may be written to outside systems: fields, and how many records at once."""
+
+    destinations: dict[Name, dict[Text, SyncObject]]
+
+
+class KpiPolicy(PolicyDocument):
+    """How the KPIs are measured."""
+
+    backfill_after_hours: Positive = Field(
+        description="Records older than this on arrival are backfill: kept out of latency."
+    )
+    first_touch_hours: Positive = Field(
+        description="A touch later than this does not answer the lead."
+    )
+    acceptance_window_days: Positive = Field(
+        description="Days an MQL has to become accepted or SQL."
+    )
+    drift_window_days: Positive = Field(
+        description="Days before a change that its MQL rate is compared with."
+    )
+    minimum_sample: int = Field(
+        ge=1, description="With fewer cases a rate is shown, but not judged."
+    )
+
+
+class Rollout(Part):
+    """Which version of each kind decides now."""
+
+    active: dict[Name, Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]]
+
+
+KINDS: dict[str, type[PolicyDocument]] = {
+    "scoring": ScoringPolicy,
+    "routing": RoutingPolicy,
+    "identity": IdentityPolicy,
+    "consent": ConsentPolicy,
+    "sync": SyncPolicy,
+    "kpi": KpiPolicy,
+}
+"""Every kind of policy by the name of its folder."""

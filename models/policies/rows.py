@@ -1,0 +1,281 @@
+"""Policies as typed tables, so that SQL reads a threshold where it would otherwise have a
+literal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from models.policies.documents import (
+    ConsentPolicy,
+    FitRule,
+    IdentityPolicy,
+    KpiPolicy,
+    RoutingPolicy,
+    ScoringPolicy,
+    SyncPolicy,
+)
+from models.policies.load import Policies, PolicyVersion
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_KEY = {"version": "text", "is_active": "boolean"}
+
+POLICY_COLUMNS: dict[str, dict[str, str]] = {
+    "policy_versions": {
+        "kind": "text",
+        **_KEY,
+        "content_hash": "text",
+        "effective_at": "instant",
+        "description": "text",
+        "owner": "text",
+    },
+    "scoring_versions": {
+        **_KEY,
+        "mql_threshold": "number",
+        "rearm_below": "number",
+        "total_cap": "number?",
+        "grade_a": "number",
+        "grade_b": "number",
+        "grade_c": "number",
+    },
+    "scoring_rules": {
+        **_KEY,
+        "rule_id": "text",
+        "kind": "text",
+        "label": "text",
+        "activity_type": "text?",
+        "url_pattern": "text?",
+        "form_pattern": "text?",
+        "campaign_pattern": "text?",
+        "attribute": "text?",
+        "operator": "text?",
+        "value": "text?",
+        "points": "number",
+        "cap": "number?",
+        "half_life_days": "number?",
+        "once": "boolean",
+    },
+    "routing_versions": {
+        **_KEY,
+        "sla_minutes": "integer",
+        "fallback_rep_email": "text?",
+        "seed": "text",
+    },
+    "routing_slas": {**_KEY, "grade": "text", "sla_minutes": "integer"},
+    "routing_territories": {
+        **_KEY,
+        "territory": "text",
+        "priority": "integer",
+        "country": "text?",
+    },
+    "routing_weights": {**_KEY, "rep_email": "text", "territory": "text?", "weight": "number"},
+    "identity_versions": {**_KEY},
+    "identity_identifiers": {
+        **_KEY,
+        "identifier_type": "text",
+        "priority": "integer",
+        "max_records": "integer",
+        "is_linking": "boolean",
+    },
+    "identity_blocked_values": {**_KEY, "identifier_type": "text", "pattern": "text"},
+    "identity_shared_mailboxes": {**_KEY, "local_part": "text"},
+    "identity_system_priority": {**_KEY, "system": "text", "priority": "integer"},
+    "consent_rules": {
+        **_KEY,
+        "destination": "text",
+        "channel": "text",
+        "purpose": "text?",
+        "blocking_statuses": "text",
+        "when_unknown": "text",
+    },
+    "sync_guards": {
+        **_KEY,
+        "destination": "text",
+        "object": "text",
+        "max_creates": "integer",
+        "max_updates": "integer",
+        "max_update_share": "number",
+        "share_floor": "integer",
+    },
+    "sync_fields": {
+        **_KEY,
+        "destination": "text",
+        "object": "text",
+        "field": "text",
+        "owner": "text",
+        "mode": "text",
+    },
+    "kpi_settings": {
+        **_KEY,
+        "backfill_after_hours": "number",
+        "first_touch_hours": "number",
+        "acceptance_window_days": "number",
+        "drift_window_days": "number",
+        "minimum_sample": "integer",
+    },
+}
+"""Columns and kinds of every policy table; a kind that ends in ? may be null."""
+
+Row = dict[str, Any]
+
+
+def policy_schemas() -> dict[str, pa.Schema]:
+    """Arrow schema of every policy table: text string, number double, integer int64, instant
+    timestamp UTC."""
+    import pyarrow as pa
+
+    types = {
+        "text": pa.string(),
+        "number": pa.float64(),
+        "integer": pa.int64(),
+        "boolean": pa.bool_(),
+        "instant": pa.timestamp("us", tz="UTC"),
+    }
+    return {
+        table: pa.schema(
+            [
+                pa.field(name, types[kind.removesuffix("?")], nullable=kind.endswith("?"))
+                for name, kind in columns.items()
+            ]
+        )
+        for table, columns in POLICY_COLUMNS.items()
+    }
+
+
+def policy_tables(policies: Policies) -> dict[str, pa.Table]:
+    """Every policy table with all versions; empty ones carry their full schema too."""
+    import pyarrow as pa
+
+    rows: dict[str, list[Row]] = {table: [] for table in POLICY_COLUMNS}
+    for versions in policies.versions.values():
+        for version in versions.values():
+            is_active = policies.is_active(version)
+            for table, row in _rows(version):
+                rows[table].append({"version": version.version, "is_active": is_active, **row})
+    schemas = policy_schemas()
+    return {table: pa.Table.from_pylist(rows[table], schema=schemas[table]) for table in rows}
+
+
+def _rows(version: PolicyVersion) -> Iterator[tuple[str, Row]]:
+    document = version.document
+    yield (
+        "policy_versions",
+        {
+            "kind": version.kind,
+            "content_hash": version.content_hash,
+            "effective_at": document.effective_at,
+            "description": document.description,
+            "owner": document.owner,
+        },
+    )
+    match document:
+        case ScoringPolicy():
+            yield from _scoring_rows(document)
+        case RoutingPolicy():
+            yield from _routing_rows(document)
+        case IdentityPolicy():
+            yield from _identity_rows(document)
+        case ConsentPolicy():
+            for rule in document.rules:
+                statuses = json.dumps(list(rule.blocking_statuses))
+                yield "consent_rules", {**rule.model_dump(), "blocking_statuses": statuses}
+        case SyncPolicy():
+            yield from _sync_rows(document)
+        case KpiPolicy():
+            yield "kpi_settings", _without_heading(document.model_dump())
+
+
+def _without_heading(content: Mapping[str, Any]) -> Row:
+    return {
+        name: value for name, value in content.items() if name in POLICY_COLUMNS["kpi_settings"]
+    }
+
+
+def _scoring_rows(document: ScoringPolicy) -> Iterator[tuple[str, Row]]:
+    yield (
+        "scoring_versions",
+        {
+            "mql_threshold": document.mql_threshold,
+            "rearm_below": document.rearm_below,
+            "total_cap": document.total_cap,
+            "grade_a": document.grades.a,
+            "grade_b": document.grades.b,
+            "grade_c": document.grades.c,
+        },
+    )
+    for rule in document.engagement:
+        content = rule.model_dump()
+        yield "scoring_rules", {"rule_id": content.pop("id"), "kind": "engagement", **content}
+    for fit_rule in document.fit:
+        content = fit_rule.model_dump()
+        # A fit rule looks at a state, not at events: it can only ever count once.
+        fixed = {"kind": "fit", "once": True, "value": _value_text(fit_rule)}
+        yield "scoring_rules", {"rule_id": content.pop("id"), **content, **fixed}
+
+
+def _value_text(rule: FitRule) -> str | None:
+    if isinstance(rule.value, tuple):
+        return json.dumps(list(rule.value), ensure_ascii=False)
+    if isinstance(rule.value, float):
+        return f"{rule.value:.15g}"
+    return rule.value
+
+
+def _routing_rows(document: RoutingPolicy) -> Iterator[tuple[str, Row]]:
+    yield (
+        "routing_versions",
+        {
+            "sla_minutes": document.sla_minutes,
+            "fallback_rep_email": document.fallback_rep_email,
+            "seed": document.seed,
+        },
+    )
+    for grade, minutes in document.sla_minutes_by_grade.items():
+        yield "routing_slas", {"grade": grade, "sla_minutes": minutes}
+    for territory in document.territories:
+        countries: list[str | None] = [*territory.countries]
+        # A null country is the catch-all of the default territory.
+        for country in countries + ([None] if territory.default else []):
+            yield (
+                "routing_territories",
+                {
+                    "territory": territory.name,
+                    "priority": territory.priority,
+                    "country": country,
+                },
+            )
+    for weight in document.weights:
+        yield "routing_weights", {**weight.model_dump(), "rep_email": weight.rep_email.lower()}
+
+
+def _identity_rows(document: IdentityPolicy) -> Iterator[tuple[str, Row]]:
+    yield "identity_versions", {}
+    for identifier in document.identifiers:
+        yield (
+            "identity_identifiers",
+            {
+                "identifier_type": identifier.type,
+                "priority": identifier.priority,
+                "max_records": identifier.max_records,
+                "is_linking": identifier.links,
+            },
+        )
+    for blocked in document.blocked_values:
+        row = {"identifier_type": blocked.type, "pattern": blocked.pattern}
+        yield "identity_blocked_values", row
+    for mailbox in document.shared_mailboxes:
+        yield "identity_shared_mailboxes", {"local_part": mailbox}
+    for priority, system in enumerate(document.system_priority, start=1):
+        yield "identity_system_priority", {"system": system, "priority": priority}
+
+
+def _sync_rows(document: SyncPolicy) -> Iterator[tuple[str, Row]]:
+    for destination, objects in document.destinations.items():
+        for name, synced in objects.items():
+            place = {"destination": destination, "object": name}
+            yield "sync_guards", {**place, **synced.guard.model_dump()}
+            for field, rule in synced.fields.items():
+                yield "sync_fields", {**place, "field": field, **rule.model_dump()}

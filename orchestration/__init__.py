@@ -1,0 +1,1 @@
+"""The only package that knows Dagster: definitions, assets, checks, sensors, schedules and the CLI."""

@@ -1,0 +1,134 @@
+"""Assets behind the marts: the outgoing door's blocking checks, the serving file, and the pushes to each destination."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from ingestion.landing.warehouse import connect
+from ingestion.settings import Settings
+from orchestration.assets.keys import WAREHOUSE_POOL, owners_of, table_key
+from orchestration.assets.landing import WRITER_WAIT_SECONDS, check_result, remember_result
+from orchestration.push import SYNC_MODELS, apply, is_configured, make_plan
+from orchestration.serving import publish
+from orchestration.writer_lock import warehouse_writer
+
+
+def sync_keys(system: str) -> list[dg.AssetKey]:
+    """Keys of a destination's sync models."""
+    return [table_key("sync", model) for model in SYNC_MODELS[system]]
+
+
+@dg.multi_asset_check(
+    name="validate_sync",
+    specs=[
+        dg.AssetCheckSpec(
+            "may_be_sent",
+            asset=table_key("sync", model),
+            blocking=True,
+            description="Every planned operation meets the outgoing door's expectations; otherwise nothing is sent.",
+        )
+        for models in SYNC_MODELS.values()
+        for model in models
+    ],
+    pool=WAREHOUSE_POOL,
+)
+def validate_sync(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    """Great Expectations on what is about to be sent."""
+    settings = Settings()
+    models = [model for names in SYNC_MODELS.values() for model in names]
+    with (
+        warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS),
+        contextlib.closing(connect(settings)) as connection,
+    ):
+        frames = {
+            model: connection.execute(f"select * from sync.{model}").fetch_df() for model in models
+        }
+    for model, frame in frames.items():
+        key = table_key("sync", model)
+        if frame.empty:
+            yield dg.AssetCheckResult(
+                check_name="may_be_sent", asset_key=key, passed=True, metadata={"rows": 0}
+            )
+            continue
+        from expectations.validate import validate_frame
+
+        result = validate_frame(frame, model)
+        remember_result(settings, result)
+        yield check_result("may_be_sent", key, result)
+
+
+def serving_asset(published: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+    """The read-only file analysts open."""
+
+    @dg.asset(
+        key=dg.AssetKey(["serving", "handoff"]),
+        group_name="serving",
+        owners=owners_of("serving"),
+        kinds={"duckdb", "file"},
+        deps=list(published),
+        pool=WAREHOUSE_POOL,
+        description="One read-only file with marts, sync and ops, replaced atomically after each run.",
+    )
+    def publish_serving() -> dg.MaterializeResult:
+        settings = Settings()
+        with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
+            done = publish(settings)
+        return dg.MaterializeResult(
+            metadata={
+                "path": dg.MetadataValue.path(str(done.path)),
+                "tables": len(done.rows),
+                "rows": sum(done.rows.values()),
+                "size_bytes": done.size_bytes,
+                "seconds": round(done.seconds, 3),
+            }
+        )
+
+    return publish_serving
+
+
+def push_assets() -> list[dg.AssetsDefinition]:
+    """One asset per destination: the receipts its newest plan came back with."""
+    return [_push_asset(system) for system in SYNC_MODELS]
+
+
+def _push_asset(system: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=dg.AssetKey(["ops", f"pushes_{system}"]),
+        group_name="ops",
+        owners=owners_of("sync"),
+        kinds={system, "python"},
+        # After the serving file: analysts see what was decided even while a destination is down.
+        deps=[*sync_keys(system), dg.AssetKey(["serving", "handoff"])],
+        pool=WAREHOUSE_POOL,
+        description=f"Plan, guard, apply and confirm against {system}; one receipt per row returns through the log.",
+    )
+    def push(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        settings = Settings()
+        if not is_configured(settings, system):
+            context.log.info("%s is not configured: nothing is pushed", system)
+            return dg.MaterializeResult(metadata={"configured": False})
+        with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
+            planned = make_plan(settings, system, as_of=datetime.now(UTC))
+            report = apply(settings, planned.plan.plan_id)
+        counts = report.counts()
+        rejected = [row for row in report.rows if row.status in ("failed", "refused")]
+        table = "\n".join(
+            ["| object | external id | code | message |", "|---|---|---|---|"]
+            + [
+                f"| {row.object} | {row.external_id} | {row.code} | {row.message} |"
+                for row in rejected[:50]
+            ]
+        )
+        return dg.MaterializeResult(
+            metadata={
+                "configured": True,
+                "plan_id": planned.plan.plan_id,
+                "rows_planned": len(planned.plan.operations),
+                **{f"rows_{name}": count for name, count in counts.items()},
+                "rejected": dg.MetadataValue.md(table if rejected else "none"),
+            }
+        )
+
+    return push

@@ -1,0 +1,104 @@
+"""Assets of the interior: every dbt node as an asset, run by one in-process dbt invocation; dbt tests as their checks."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from graphlib import TopologicalSorter
+from typing import Any
+
+import dagster as dg
+from dagster_dbt.asset_utils import build_dbt_specs
+
+from ingestion.settings import Settings
+from orchestration.assets.keys import WAREHOUSE_POOL, TableTranslator, table_key
+from orchestration.assets.landing import WRITER_WAIT_SECONDS
+from orchestration.transform import manifest, manifest_path, run_tests, transform
+from orchestration.writer_lock import warehouse_writer
+
+
+class TransformConfig(dg.Config):
+    """`as_of`: ISO 8601 instant the models speak for, empty = now; `full_refresh`: rebuild everything."""
+
+    as_of: str = ""
+    full_refresh: bool = False
+
+
+def load_manifest(settings: Settings) -> dict[str, Any]:
+    """The parsed project as dbt writes it; parsed now when there is none or a file of the project is newer."""
+    manifest(settings)
+    return dict(json.loads(manifest_path(settings).read_text(encoding="utf-8")))
+
+
+def transform_assets(project: dict[str, Any]) -> tuple[dg.AssetsDefinition, dg.AssetChecksDefinition]:
+    """The multi-asset of all dbt nodes, and the multi-check of all dbt tests."""
+    specs, check_specs = build_dbt_specs(
+        translator=TableTranslator(),
+        manifest=project,
+        select="fqn:*",
+        exclude="resource_type:unit_test",
+        selector="",
+        io_manager_key=None,
+        project=None,
+    )
+
+    # Dagster takes the results of one op only with every dependency before its dependants.
+    order = TopologicalSorter({spec.key: {dep.asset_key for dep in spec.deps} for spec in specs})
+    rank = {key: position for position, key in enumerate(order.static_order())}
+    specs = sorted(specs, key=lambda spec: rank[spec.key])
+
+    @dg.multi_asset(name="transform", specs=list(specs), pool=WAREHOUSE_POOL)
+    def transform_warehouse(
+        context: dg.AssetExecutionContext, config: TransformConfig
+    ) -> Iterator[dg.MaterializeResult]:
+        settings = Settings()
+        as_of = datetime.fromisoformat(config.as_of) if config.as_of else datetime.now(UTC)
+        with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
+            done = transform(settings, as_of=as_of, full_refresh=config.full_refresh)
+        context.log.info(
+            "%s nodes in %.1f s (%s)", len(done.nodes), done.seconds, done.reason
+        )
+        seconds = {(node.schema, node.name): node.seconds for node in done.nodes}
+        for spec in specs:
+            schema, name = spec.key.path[-2:]
+            metadata: dict[str, Any] = {
+                "as_of": as_of.isoformat(),
+                "batch_range": f"({done.since or 'start'}, {done.through}]",
+                "seconds": round(seconds.get((schema, name), 0.0), 3),
+            }
+            if (schema, name) in done.rows:
+                metadata["dagster/row_count"] = done.rows[(schema, name)]
+            yield dg.MaterializeResult(asset_key=spec.key, metadata=metadata)
+
+    @dg.multi_asset_check(
+        name="test_warehouse", specs=list(check_specs), pool=WAREHOUSE_POOL
+    )
+    def test_warehouse(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        settings = Settings()
+        with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
+            results = {node.name: node for node in run_tests(settings)}
+        for spec in check_specs:
+            node = results.get(spec.name) or results.get(
+                str(spec.metadata.get("dagster_dbt/unique_id", "")).split(".")[-2:][0]
+            )
+            if node is None:
+                continue
+            yield dg.AssetCheckResult(
+                check_name=spec.name,
+                asset_key=spec.asset_key,
+                passed=node.status == "pass",
+                severity=dg.AssetCheckSeverity.WARN
+                if node.status == "warn"
+                else dg.AssetCheckSeverity.ERROR,
+                metadata={"failed_rows": node.failures or 0, "seconds": round(node.seconds, 3)},
+            )
+
+    return transform_warehouse, test_warehouse
+
+
+def published_keys(project: dict[str, Any]) -> list[dg.AssetKey]:
+    """Keys of the marts: what the serving file waits for. Not the sync models: a refused plan keeps nobody from reading."""
+    return [
+        table_key(node["schema"], node["name"])
+        for node in project["nodes"].values()
+        if node["resource_type"] == "model" and node["schema"] == "marts"
+    ]

@@ -1,0 +1,36 @@
+"""Everything Dagster shows, put together; no logic."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from ingestion.settings import Settings
+from orchestration.assets.doors_out import push_assets, serving_asset, validate_sync
+from orchestration.assets.landing import land_events, load_policies, poll_assets
+from orchestration.assets.quality import build_data_docs
+from orchestration.assets.transform import load_manifest, published_keys, transform_assets
+from orchestration.jobs import jobs
+from orchestration.schedules import schedules
+from orchestration.sensors import sensors
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Assets, checks, jobs, sensors and schedules."""
+    project = load_manifest(Settings())
+    transform_warehouse, test_warehouse = transform_assets(project)
+    return dg.Definitions(
+        assets=[
+            load_policies,
+            land_events,
+            *poll_assets(),
+            transform_warehouse,
+            serving_asset(published_keys(project)),
+            *push_assets(),
+            build_data_docs,
+        ],
+        asset_checks=[validate_sync, test_warehouse],
+        jobs=jobs(list(test_warehouse.check_keys)),
+        sensors=sensors(),
+        schedules=schedules(),
+    )

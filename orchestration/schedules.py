@@ -1,0 +1,31 @@
+"""Schedules for what no event announces: polling, the tests that read whole tables, the pages."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from orchestration.jobs import DATA_DOCS, MICRO_BATCH, TEST_WAREHOUSE
+
+
+def schedules() -> list[dg.ScheduleDefinition]:
+    """The schedules, in UTC; they start switched off, as an operator decides what runs by itself."""
+    return [
+        dg.ScheduleDefinition(
+            name="poll_every_five_minutes",
+            job_name=MICRO_BATCH,
+            cron_schedule="*/5 * * * *",
+            description="Polls the systems that send no webhooks, and lets scores decay.",
+        ),
+        dg.ScheduleDefinition(
+            name="test_hourly",
+            job_name=TEST_WAREHOUSE,
+            cron_schedule="20 * * * *",
+            description="Runs every dbt data test.",
+        ),
+        dg.ScheduleDefinition(
+            name="build_data_docs_daily",
+            job_name=DATA_DOCS,
+            cron_schedule="40 4 * * *",
+            description="Rebuilds the Data Docs pages.",
+        ),
+    ]

@@ -1,0 +1,138 @@
+"""Publishes what analysts read as a file of its own, by atomic rename, and answers queries from it; nothing here writes the warehouse."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingestion.errors.catalog import HandoffError
+from ingestion.landing.warehouse import connect
+from ingestion.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+PUBLISHED_SCHEMAS = ("marts", "sync", "ops", "reference")
+
+# The newest storage version that every DuckDB client in use can read: files of 2.x's own are closed to 1.x, its JDBC driver and wasm.
+STORAGE_VERSION = "v1.4.0"
+
+# As a table macro: any instant, answered in SQL.
+_CONSENT_AS_OF = """
+    create or replace macro marts.consent_as_of(instant) as table
+    select person_id, channel, purpose, status, lawful_basis, occurred_at
+    from marts.fct_consents
+    where occurred_at <= instant
+    qualify row_number() over (partition by person_id, channel, purpose order by occurred_at desc, received_at desc) = 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One generation of the serving file: rows by (schema, table), size in bytes, seconds taken."""
+
+    path: Path
+    rows: dict[tuple[str, str], int]
+    size_bytes: int
+    seconds: float
+
+
+def publish(settings: Settings) -> Published:
+    """Copy the published schemas into a new file and rename it over the old one.
+
+    Readers that have the old file open go on reading their generation; readers that open it later get the new one; nobody meets a lock. The
+    file is complete and on disk before it is renamed.
+    """
+    started = time.monotonic()
+    target = settings.serving_path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    connection = connect(settings)
+    rows: dict[tuple[str, str], int] = {}
+    try:
+        connection.execute(
+            f"attach '{_quoted(part)}' as serving (storage_version '{STORAGE_VERSION}')"
+        )
+        tables = connection.execute(
+            "select schema_name, table_name, comment from duckdb_tables() "
+            "where database_name = current_database() and schema_name in "
+            f"{PUBLISHED_SCHEMAS} order by schema_name, table_name"
+        ).fetchall()
+        for schema in sorted({schema for schema, _, _ in tables}):
+            connection.execute(f'create schema serving."{schema}"')
+        for schema, name, _ in tables:
+            copied = connection.execute(
+                f'create table serving."{schema}"."{name}" as from "{schema}"."{name}"'
+            ).fetchone()
+            rows[(schema, name)] = int(copied[0]) if copied else 0
+        if ("marts", "fct_consents") in rows:
+            connection.execute("use serving")
+            connection.execute(_CONSENT_AS_OF)
+            connection.execute(f"use {_main_catalog(settings)}")
+        connection.execute("detach serving")
+    finally:
+        connection.close()
+    _sync_to_disk(part)
+    part.chmod(0o640)
+    os.replace(part, target)
+    _sync_to_disk(target.parent)
+    return Published(target, rows, target.stat().st_size, time.monotonic() - started)
+
+
+def open_serving(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to the newest published generation, shut off from files and the network.
+
+    Raises SERVING_MISSING when nothing was published, WAREHOUSE_CORRUPT when the file cannot be read.
+    """
+    import duckdb
+
+    path = settings.serving_path
+    if not path.exists():
+        raise HandoffError("SERVING_MISSING", f"nothing is published at {path}")
+    try:
+        connection = duckdb.connect(
+            str(path), read_only=True, config={"enable_external_access": "false", "TimeZone": "UTC"}
+        )
+    except duckdb.Error as error:
+        raise HandoffError(
+            "WAREHOUSE_CORRUPT",
+            f"{path} cannot be read: {str(error).splitlines()[0]}",
+            remedy="Run `handoff run`: it publishes the file anew.",
+        ) from error
+    connection.execute("set lock_configuration = true")
+    return connection
+
+
+def query(settings: Settings, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Column names and rows of one statement on the serving file; raises QUERY_INVALID with DuckDB's own words."""
+    import duckdb
+
+    with contextlib.closing(open_serving(settings)) as connection:
+        try:
+            cursor = connection.execute(sql)
+            if cursor.description is None:
+                return [], []
+            return [column[0] for column in cursor.description], cursor.fetchall()
+        except duckdb.Error as error:
+            raise HandoffError("QUERY_INVALID", str(error)) from error
+
+
+def _main_catalog(settings: Settings) -> str:
+    return f'"{settings.warehouse_path.stem}"'
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _sync_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,286 @@
+"""Runs the dbt project in this process and remembers how far the warehouse has been transformed; no SQL logic of the flow is here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingestion.errors.catalog import HandoffError
+from ingestion.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+    from dbt.contracts.graph.manifest import Manifest
+
+DBT_PROJECT = Path(__file__).resolve().parents[1] / "dbt_project"
+
+_STATE_DDL = """
+    create schema if not exists ops;
+    create table if not exists ops.transforms (
+        finished_at timestamptz not null,
+        as_of timestamptz not null,
+        since varchar not null,
+        through varchar not null,
+        policy_hash varchar not null,
+        code_hash varchar not null,
+        is_full_refresh boolean not null,
+        seconds double not null
+    )
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """What dbt said of one node: `status` is dbt's (success, pass, fail, error, skipped), `seconds` its own time."""
+
+    unique_id: str
+    schema: str
+    name: str
+    status: str
+    seconds: float
+    message: str | None
+    failures: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transformed:
+    """One invocation: the nodes it ran, the batch it covered (load ids above `since`, up to `through`) and whether it rebuilt everything."""
+
+    nodes: tuple[NodeResult, ...]
+    as_of: datetime
+    since: str
+    through: str
+    is_full_refresh: bool
+    reason: str
+    seconds: float
+    rows: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    as_of: datetime
+    through: str
+    policy_hash: str
+    code_hash: str
+
+
+def dbt_environment(settings: Settings) -> dict[str, str]:
+    """Environment that points the dbt project at this HANDOFF_HOME; also what `handoff doctor` prints for people who run dbt by hand."""
+    target = settings.artifacts_dir / "dbt"
+    return {
+        "HANDOFF_WAREHOUSE": str(settings.warehouse_path),
+        "HANDOFF_DBT_PROJECT": str(DBT_PROJECT),
+        "HANDOFF_DUCKDB_MEMORY_LIMIT": settings.duckdb_memory_limit,
+        "HANDOFF_DUCKDB_THREADS": str(settings.duckdb_threads),
+        "DBT_PROFILES_DIR": str(DBT_PROJECT),
+        "DBT_PROJECT_DIR": str(DBT_PROJECT),
+        "DBT_TARGET_PATH": str(target),
+        "DBT_LOG_PATH": str(target / "logs"),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+
+
+@cache
+def manifest(settings: Settings) -> Manifest:
+    """The parsed project, parsed once per process: passed in, it saves dbt a full parse whenever a variable changes."""
+    from dbt.cli.main import dbtRunner
+
+    os.environ.update(dbt_environment(settings))
+    result = dbtRunner().invoke(["--quiet", "parse"])
+    if not result.success or result.result is None:
+        raise HandoffError("TRANSFORM_FAILED", f"the dbt project cannot be parsed: {result.exception}")
+    return result.result  # type: ignore[return-value]
+
+
+def manifest_path(settings: Settings) -> Path:
+    """Path of the manifest dbt writes while parsing."""
+    return settings.artifacts_dir / "dbt" / "manifest.json"
+
+
+def transform(
+    settings: Settings,
+    *,
+    as_of: datetime,
+    full_refresh: bool = False,
+    on_node: Callable[[NodeResult], None] | None = None,
+) -> Transformed:
+    """Bring every model up to what has landed, touching only what changed; raises TRANSFORM_FAILED with dbt's own words.
+
+    A full refresh is taken when asked for, on a new warehouse, when the active policies or the models changed, and when `as_of` lies before the
+    last one: in each case rows outside the batch would come out differently.
+    """
+    started = time.monotonic()
+    parsed = manifest(settings)
+    code_hash = _code_hash(parsed)
+    with _connect(settings) as connection:
+        connection.execute(_STATE_DDL)
+        last = _last_state(connection)
+        through = _newest_load(connection)
+        policy_hash = _policy_hash(connection)
+    reason = _full_refresh_reason(full_refresh, last, as_of, policy_hash, code_hash)
+    since, since_as_of = ("", "")
+    if reason is None and last is not None:
+        since, since_as_of = last.through, last.as_of.isoformat()
+    command = (
+        ["build", "--full-refresh", "--exclude-resource-type", "test", "unit_test"]
+        if reason
+        # Views hold no data: once made they follow their tables by themselves.
+        else ["run", "--exclude", "config.materialized:view"]
+    )
+    variables = f"{{as_of: '{as_of.isoformat()}', since: '{since}', since_as_of: '{since_as_of}'}}"
+    nodes = _invoke(settings, [*command, "--vars", variables], on_node)
+    failed = [node for node in nodes if node.status in ("error", "fail")]
+    if failed:
+        first = failed[0]
+        raise HandoffError(
+            "TRANSFORM_FAILED", f"{first.schema}.{first.name}: {(first.message or '').strip()}"
+        )
+    seconds = time.monotonic() - started
+    with _connect(settings) as connection:
+        connection.execute(
+            "insert into ops.transforms values (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                datetime.now(UTC),
+                as_of,
+                since,
+                through,
+                policy_hash,
+                code_hash,
+                reason is not None,
+                seconds,
+            ],
+        )
+        rows = {
+            (schema, name): count
+            for schema, name, count in connection.execute(
+                "select schema_name, table_name, estimated_size from duckdb_tables()"
+            ).fetchall()
+        }
+    return Transformed(
+        nodes, as_of, since, through, reason is not None, reason or "batch", seconds, rows
+    )
+
+
+def run_tests(
+    settings: Settings, on_node: Callable[[NodeResult], None] | None = None
+) -> tuple[NodeResult, ...]:
+    """Run every data test on the warehouse as it stands."""
+    return _invoke(settings, ["test", "--exclude-resource-type", "unit_test"], on_node)
+
+
+def _invoke(
+    settings: Settings,
+    arguments: Sequence[str],
+    on_node: Callable[[NodeResult], None] | None,
+) -> tuple[NodeResult, ...]:
+    from dbt.cli.main import dbtRunner
+
+    os.environ.update(dbt_environment(settings))
+    parsed = manifest(settings)
+
+    def report(event: Any) -> None:
+        if on_node is None or event.info.name not in ("LogModelResult", "LogTestResult", "LogSeedResult"):
+            return
+        node = event.data.node_info
+        on_node(
+            NodeResult(
+                node.unique_id,
+                node.node_relation.schema,
+                node.node_name,
+                node.node_status,
+                float(event.data.execution_time),
+                None,
+            )
+        )
+
+    # No JSON artefacts and no log file on the way: together they cost as much as a small model.
+    result = dbtRunner(manifest=parsed, callbacks=[report]).invoke(
+        ["--quiet", "--no-write-json", "--log-level-file", "none", *arguments]
+    )
+    if result.result is None:
+        raise HandoffError("TRANSFORM_FAILED", str(result.exception or "dbt gave no result"))
+    return tuple(
+        NodeResult(
+            item.node.unique_id,
+            item.node.schema,
+            item.node.name,
+            str(item.status),
+            float(item.execution_time),
+            item.message,
+            item.failures,
+        )
+        for item in result.result.results  # type: ignore[union-attr]
+    )
+
+
+def _connect(settings: Settings) -> duckdb.DuckDBPyConnection:
+    from ingestion.landing.warehouse import connect
+
+    return connect(settings)
+
+
+def _last_state(connection: duckdb.DuckDBPyConnection) -> _State | None:
+    row = connection.execute(
+        "select as_of, through, policy_hash, code_hash from ops.transforms order by finished_at desc limit 1"
+    ).fetchone()
+    return _State(*row) if row else None
+
+
+def _newest_load(connection: duckdb.DuckDBPyConnection) -> str:
+    """Largest id of a completed load over all raw schemas; '' when nothing has landed."""
+    schemas = [
+        name
+        for (name,) in connection.execute(
+            "select schema_name from duckdb_tables() where table_name = '_dlt_loads'"
+        ).fetchall()
+    ]
+    newest = ""
+    for schema in schemas:
+        row = connection.execute(
+            f'select coalesce(max(load_id), \'\') from "{schema}"._dlt_loads where status = 0'
+        ).fetchone()
+        newest = max(newest, row[0] if row else "")
+    return newest
+
+
+def _policy_hash(connection: duckdb.DuckDBPyConnection) -> str:
+    row = connection.execute(
+        "select coalesce(string_agg(kind || version || content_hash, ',' order by kind, version), '') "
+        "from raw_policies.policy_versions where is_active"
+    ).fetchone()
+    return hashlib.sha256(str(row[0] if row else "").encode()).hexdigest()
+
+
+def _code_hash(parsed: Manifest) -> str:
+    """Hash of everything that decides what the models compute: their SQL, the macros and the seeds."""
+    digest = hashlib.sha256()
+    for node in sorted(parsed.nodes.values(), key=lambda item: item.unique_id):
+        if node.resource_type in ("model", "seed"):
+            digest.update(f"{node.unique_id}{node.checksum.checksum}".encode())
+    for macro in sorted(parsed.macros.values(), key=lambda item: item.unique_id):
+        if macro.package_name == "handoff":
+            digest.update(f"{macro.unique_id}{macro.macro_sql}".encode())
+    return digest.hexdigest()
+
+
+def _full_refresh_reason(
+    asked: bool, last: _State | None, as_of: datetime, policy_hash: str, code_hash: str
+) -> str | None:
+    if asked:
+        return "asked for"
+    if last is None:
+        return "new warehouse"
+    if last.policy_hash != policy_hash:
+        return "active policies changed"
+    if last.code_hash != code_hash:
+        return "models changed"
+    if as_of < last.as_of:
+        return "as_of lies before the last run's"
+    return None
