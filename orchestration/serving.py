@@ -95,16 +95,15 @@ def open_serving(settings: Settings) -> duckdb.DuckDBPyConnection:
     if not path.exists():
         raise HandoffError("SERVING_MISSING", f"nothing is published at {path}")
     try:
-        connection = duckdb.connect(
-            str(path), read_only=True, config={"enable_external_access": "false", "TimeZone": "UTC"}
-        )
+        connection = duckdb.connect(str(path), read_only=True)
     except duckdb.Error as error:
         raise HandoffError(
             "WAREHOUSE_CORRUPT",
             f"{path} cannot be read: {str(error).splitlines()[0]}",
             remedy="Run `handoff run`: it publishes the file anew.",
         ) from error
-    connection.execute("set lock_configuration = true")
+    for setting in ("TimeZone = 'UTC'", "enable_external_access = false", "lock_configuration = true"):
+        connection.execute(f"set {setting}")
     return connection
 
 

@@ -1,4 +1,5 @@
-"""Finds connectors by their folder and loads their parts lazily by name; knows nothing of any one system."""
+"""Finds connectors by their folder and loads their parts lazily by name; knows nothing of any one
+system."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def source(system: str) -> Source:
 
 
 def webhook(system: str) -> ModuleType:
-    """The module that checks and translates `system`'s webhooks; SYSTEM_UNKNOWN names those that send any."""
+    """The module that checks and translates `system`'s webhooks; SYSTEM_UNKNOWN names those that
+    send any."""
     return _part(system, "webhook")
 
 
@@ -50,7 +52,8 @@ def destination(system: str) -> ModuleType:
 
 
 def mapping_file(name: str) -> Path | None:
-    """The mapping shipped as `<system>/<mapping>`, e.g. `hubspot/contacts`; None when there is none."""
+    """The mapping shipped as `<system>/<mapping>`, e.g. `hubspot/contacts`; None when there is
+    none."""
     system, _, stem = name.partition("/")
     if not stem or "/" in stem or system not in mapping_systems():
         return None

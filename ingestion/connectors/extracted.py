@@ -1,4 +1,5 @@
-"""The shape in which every source hands over a polled record; how it was fetched is the source's business."""
+"""The shape in which every source hands over a polled record; how it was fetched is the source's
+business."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from ingestion.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """One version of one record as the outside system shows it; `updated_at` is aware, UTC, and the cursor."""
+    """One version of one record as the outside system shows it; `updated_at` is aware, UTC, and
+    the cursor."""
 
     record_id: str
     updated_at: datetime
@@ -21,7 +23,8 @@ class Extracted:
 
 
 class Source(Protocol):
-    """What `ingestion.connectors.<system>.source` offers: its resources and their pages in cursor order."""
+    """What `ingestion.connectors.<system>.source` offers: its resources and their pages in cursor
+    order."""
 
     RESOURCES: tuple[str, ...]
 

@@ -1,4 +1,5 @@
-"""One HTTP session for polling: retries, Retry-After and error codes alike for every source; no system is known here."""
+"""One HTTP session for polling: retries, Retry-After and error codes alike for every source; no
+system is known here."""
 
 from __future__ import annotations
 
@@ -31,12 +32,14 @@ class UpstreamRefusal(HandoffError):
     """An answer other than 2xx that no repeating helps; `status` is the HTTP status."""
 
     def __init__(self, code: str, message: str, status: int) -> None:
+        """Keep the HTTP status beside what every error has."""
         super().__init__(code, message)
         self.status = status
 
 
 class _Again(Exception):
-    """An answer worth waiting for: `wait` is what Retry-After asked for, in seconds, None when it asked nothing."""
+    """An answer worth waiting for: `wait` is what Retry-After asked for, in seconds, None when it
+    asked nothing."""
 
     def __init__(self, error: HandoffError, wait: float | None) -> None:
         super().__init__(error.message)
@@ -45,11 +48,13 @@ class _Again(Exception):
 
 
 class Session:
-    """GET and POST of JSON against one base address, each repeated until it is answered or given up."""
+    """GET and POST of JSON against one base address, each repeated until it is answered or given
+    up."""
 
     def __init__(
         self, system: str, client: httpx.Client, sleep: Callable[[float], None] = time.sleep
     ) -> None:
+        """Take over an open client; `sleep` waits between attempts."""
         self.system = system
         self.client = client
         self.sleep = sleep
@@ -59,7 +64,8 @@ class Session:
         return self.request("GET", path, params=params)
 
     def request(self, method: str, path: str, **options: Any) -> Any:
-        """The JSON answer; HandoffError AUTH_EXPIRED, SCOPE_DENIED, RATE_LIMITED, UPSTREAM_* otherwise."""
+        """The JSON answer; HandoffError AUTH_EXPIRED, SCOPE_DENIED, RATE_LIMITED, UPSTREAM_*
+        otherwise."""
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
         attempts = Retrying(
@@ -102,7 +108,8 @@ class Session:
 def session(
     settings: Settings, system: str, headers: dict[str, str] | None = None
 ) -> Iterator[Session]:
-    """A session at HANDOFF_<SYSTEM>_URL; SYSTEM_NOT_CONFIGURED without one, or when it is neither https nor loopback."""
+    """A session at HANDOFF_<SYSTEM>_URL; SYSTEM_NOT_CONFIGURED without one, or when it is neither
+    https nor loopback."""
     import httpx
 
     url = getattr(settings, f"{system}_url")
@@ -147,7 +154,8 @@ def parse_time(text: str) -> datetime:
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Seconds a Retry-After header asks for, as a number or as an HTTP date (RFC 9110, 10.2.3); None when unreadable."""
+    """Seconds a Retry-After header asks for, as a number or as an HTTP date (RFC 9110, 10.2.3);
+    None when unreadable."""
     if not value:
         return None
     try:

@@ -1,16 +1,17 @@
-"""The landing archive: polled records as immutable Parquet segments, written before anything else sees them."""
+"""The landing archive: polled records as immutable Parquet segments, written before anything else
+sees them."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import orjson
 
@@ -25,7 +26,8 @@ _CURSOR = b"handoff.cursor"
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One immutable file; `cursor` is the greatest `updated_at` in it and in all segments before it."""
+    """One immutable file; `cursor` is the greatest `updated_at` in it and in all segments before
+    it."""
 
     seq: int
     path: Path
@@ -63,11 +65,13 @@ class Archive:
     """The segments under `folder`, one subfolder per system and resource."""
 
     def __init__(self, folder: Path) -> None:
+        """Name the folder; nothing is created before the first append."""
         self.folder = folder
 
     @contextmanager
     def writing(self, system: str) -> Iterator[None]:
-        """Hold the right to append to `system`; a second poller waits, as two would number segments alike."""
+        """Hold the right to append to `system`; a second poller waits, as two would number
+        segments alike."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f".{system}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -85,7 +89,8 @@ class Archive:
         ]
 
     def cursor(self, system: str, resource: str) -> datetime | None:
-        """Where the next poll continues: the newest `updated_at` archived, None before the first."""
+        """Where the next poll continues: the newest `updated_at` archived, None before the
+        first."""
         paths = self.paths(system, resource)
         return _read_segment(*paths[-1]).cursor if paths else None
 
@@ -99,7 +104,8 @@ class Archive:
     def append(
         self, system: str, resource: str, rows: Sequence[Extracted], received_at: datetime
     ) -> Segment | None:
-        """Write the rows not archived yet as the next segment, durable on return; None when all are known."""
+        """Write the rows not archived yet as the next segment, durable on return; None when all
+        are known."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -116,7 +122,8 @@ class Archive:
                 continue
             known.add(hashed)
             values = (
-                row.record_id, row.updated_at, row.is_deleted, payload.decode(), received_at, seq, hashed,
+                row.record_id, row.updated_at, row.is_deleted, payload.decode(), received_at, seq,
+                hashed,
             )  # fmt: skip
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
@@ -137,7 +144,8 @@ class Archive:
 
         hashes: set[int] = set()
         for seq, path in reversed(paths):
-            # Cursors never decrease, so everything before this segment is older than the rows at hand.
+            # Cursors never decrease, so everything before this segment is older than the rows at
+            # hand.
             if _read_segment(seq, path).cursor < earliest:
                 break
             hashes.update(pq.ParquetFile(path).read(columns=["row_hash"])["row_hash"].to_pylist())
@@ -158,15 +166,15 @@ def _read_segment(seq: int, path: Path) -> Segment:
         raise HandoffError(
             "FILE_UNREADABLE",
             f"archive segment {path} cannot be read: {error}",
-            remedy="Restore the segment from a backup, or move its folder away to poll everything again.",
+            remedy="Restore the segment from a backup, or move its folder away to poll all again.",
         ) from error
 
 
-def _write_durably(path: Path, write: object) -> None:
+def _write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp")
     with unfinished.open("wb") as file:
-        write(file)  # type: ignore[operator]
+        write(file)
         file.flush()
         os.fsync(file.fileno())
     # Unlike a rename, a link refuses to replace a segment that somebody else has written meanwhile.

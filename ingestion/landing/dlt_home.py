@@ -1,4 +1,5 @@
-"""Keeps dlt inside HANDOFF_HOME: its folders, its settings and its silence; nothing about what is loaded."""
+"""Keeps dlt inside HANDOFF_HOME: its folders, its settings and its silence; nothing about what is
+loaded."""
 
 from __future__ import annotations
 
@@ -8,12 +9,14 @@ from typing import Any
 
 _LOCK = threading.Lock()
 
-# dlt reads these instead of the environment, ./.dlt and ~/.dlt: a stray file there must not change a load.
+# dlt reads these instead of the environment, ./.dlt and ~/.dlt: a stray file there must not change
+# a load.
 DLT_CONFIG: dict[str, Any] = {
     "runtime": {
         "dlthub_telemetry": False,
         "log_level": "ERROR",
-        # dlt would swallow the first Ctrl-C while it drains; an interrupted load is cleaned up anyway.
+        # dlt would swallow the first Ctrl-C while it drains; an interrupted load is cleaned up
+        # anyway.
         "intercept_signals": False,
     },
     "normalize": {"parquet_normalizer": {"add_dlt_load_id": True}},
@@ -25,7 +28,8 @@ DLT_CONFIG: dict[str, Any] = {
 
 
 def use_dlt_home(folder: Path) -> None:
-    """Make `folder` the only place dlt reads settings from and writes to, for this whole process."""
+    """Make `folder` the only place dlt reads settings from and writes to, for this whole
+    process."""
     from dlt.common.configuration.container import Container
     from dlt.common.configuration.providers import ConfigProvider
     from dlt.common.configuration.providers.doc import CustomLoaderDocProvider
@@ -69,5 +73,6 @@ def use_dlt_home(folder: Path) -> None:
             if active.name == "handoff" and active.global_dir == str(folder):
                 return
         folder.mkdir(parents=True, exist_ok=True)
-        # Set before anything asks for it: dlt's own default starts telemetry and writes to the user's home.
+        # Set before anything asks for it: dlt's own default starts telemetry and writes to the
+        # user's home.
         container[PluggableRunContext] = PluggableRunContext(HandoffContext(str(folder)))

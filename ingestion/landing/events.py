@@ -1,4 +1,5 @@
-"""Lands the event log in raw_events: accepted events by record, refused ones in rejections; decides nothing."""
+"""Lands the event log in raw_events: accepted events by record, refused ones in rejections;
+decides nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ from ingestion.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# One load package; parsed in smaller pieces, as parsed JSON takes several times the memory of Arrow.
+# One load package; parsed in smaller pieces, as parsed JSON takes several times the memory of
+# Arrow.
 LOAD_EVENTS = 200_000
 PARSE_EVENTS = 20_000
 # A broken sender must not fill the report; the count of rows says the rest.
@@ -46,10 +48,11 @@ _TAKEN_AS_THEY_ARE: frozenset[Kind] = frozenset({"text", "integer", "number", "b
 
 
 def land_events(settings: Settings, progress: Progress | None = None) -> Landed:
-    """Append to raw_events what the log has beyond it; afterwards every raw table exists, if need be empty.
+    """Append to raw_events what the log has beyond it; afterwards every raw table exists, if need
+    be empty.
 
-    The cursor is the greatest `seq` of finished loads, so a landing that died is repeated from where it began.
-    Raises WAREHOUSE_LOCKED or WAREHOUSE_CORRUPT.
+    The cursor is the greatest `seq` of finished loads, so a landing that died is repeated from
+    where it began. Raises WAREHOUSE_LOCKED or WAREHOUSE_CORRUPT.
     """
     started = time.perf_counter()
     schemas, hints = event_tables()
@@ -116,7 +119,8 @@ def _read_events(
             try:
                 record = registry.record_of(entry.event["type"])
             except HandoffError as error:
-                # Accepted under a contract this version no longer has: it stays in the log, and is said.
+                # Accepted under a contract this version no longer has: it stays in the log, and is
+                # said.
                 unrepresentable.append(f"event of seq {entry.seq}: {error.message}")
                 continue
             by_record.setdefault(record, []).append(entry)
@@ -145,7 +149,8 @@ def _read_rejections(
 
 
 def to_table(record: str, entries: Sequence[LogEntry], unrepresentable: list[str]) -> pa.Table:
-    """Events of one record as its raw table; values no column can hold become null and are named in the list."""
+    """Events of one record as its raw table; values no column can hold become null and are named
+    in the list."""
     import pyarrow as pa
 
     from ingestion.contracts.columns import arrow_schema
@@ -179,7 +184,8 @@ def to_table(record: str, entries: Sequence[LogEntry], unrepresentable: list[str
 
 
 def rejections_table(entries: Sequence[QuarantineEntry], schema: pa.Schema) -> pa.Table:
-    """Refused payloads as the rejections table; bytes that are no UTF-8 show as U+FFFD, the log has them as sent."""
+    """Refused payloads as the rejections table; bytes that are no UTF-8 show as U+FFFD, the log
+    has them as sent."""
     import pyarrow as pa
 
     columns: dict[str, list[Any]] = {

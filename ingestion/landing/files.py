@@ -1,4 +1,5 @@
-"""`handoff ingest`: files of events or rows go through the same door as the edge, into the event log."""
+"""`handoff ingest`: files of events or rows go through the same door as the edge, into the event
+log."""
 
 from __future__ import annotations
 
@@ -56,11 +57,13 @@ def ingest(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Append every row of `paths` to the event log: JSONL of CloudEvents, or CSV/Parquet of one record.
+    """Append every row of `paths` to the event log: JSONL of CloudEvents, or CSV/Parquet of one
+    record.
 
-    A file whose columns or system do not fit is refused as a whole before anything of it is appended; a row that
-    breaks its contract is kept in quarantine with the reason. Running it again adds nothing. `report.exit_code`
-    is not 0 when anything was refused or quarantined. Raises MAPPING_INVALID when the mapping itself is wrong.
+    A file whose columns or system do not fit is refused as a whole before anything of it is
+    appended; a row that breaks its contract is kept in quarantine with the reason. Running it
+    again adds nothing. `report.exit_code` is not 0 when anything was refused or quarantined.
+    Raises MAPPING_INVALID when the mapping itself is wrong.
     """
     started = time.perf_counter()
     rules = None if mapping is None else read_mapping(resolve(str(mapping)), record_type, system)
@@ -105,7 +108,7 @@ def _prepare(
         if mapping is not None or record_type is not None:
             raise HandoffError(
                 "FILE_UNREADABLE",
-                f"{path} holds events, which say their own type; --type and --mapping are for CSV and Parquet",
+                f"{path} holds events, which say their own type; --type and --mapping are for rows",
                 remedy="Leave --type and --mapping out for JSONL.",
                 path=str(path),
             )
@@ -125,7 +128,8 @@ def _prepare(
         if not rules.new_system:
             raise HandoffError(
                 "SYSTEM_UNKNOWN",
-                f"{path}: unknown system {rules.system!r} ({rules.name}); known: {', '.join(known)}",
+                f"{path}: unknown system {rules.system!r} ({rules.name}); "
+                f"known: {', '.join(known)}",
                 path=str(path),
             )
         known = (*known, rules.system)

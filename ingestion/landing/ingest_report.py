@@ -8,13 +8,15 @@ from pathlib import Path
 
 from ingestion.errors.catalog import HandoffError, catalog_entry
 
-# A file of a million bad lines must not become a million lines of report; the quarantine has them all.
+# A file of a million bad lines must not become a million lines of report; the quarantine has them
+# all.
 SHOWN_PROBLEMS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One row that was not accepted: where it stands, why, and what to do; the row itself is in quarantine."""
+    """One row that was not accepted: where it stands, why, and what to do; the row itself is in
+    quarantine."""
 
     line: int
     code: str
@@ -25,11 +27,13 @@ class Problem:
 
 @dataclass(slots=True)
 class FileReport:
-    """One file: `rows` = `accepted` + `duplicate` + `conflict` + `quarantined`, unless it was `refused` unread.
+    """One file: `rows` = `accepted` + `duplicate` + `conflict` + `quarantined`, unless it was
+    `refused` unread.
 
-    A conflict (an id accepted before with other content) is kept in quarantine as well; a bad row that
-    stands in the file twice is quarantined once and counts as duplicate the second time. `set_aside` counts, by
-    field, the values the contract refused and the mapping moved to custom or left out (`invalid:`).
+    A conflict (an id accepted before with other content) is kept in quarantine as well; a bad row
+    that stands in the file twice is quarantined once and counts as duplicate the second time.
+    `set_aside` counts, by field, the values the contract refused and the mapping moved to custom
+    or left out (`invalid:`).
     """
 
     path: Path
@@ -56,7 +60,8 @@ class FileReport:
 
     @property
     def exit_code(self) -> int:
-        """0 when every row is in the log; a refused file has its error's code, a row in quarantine gives 1."""
+        """0 when every row is in the log; a refused file has its error's code, a row in quarantine
+        gives 1."""
         if self.refused is not None:
             return self.refused.entry.exit_code
         return 1 if self.quarantined or self.conflict else 0
@@ -64,7 +69,8 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """Every file, in the order given; with `dry_run` nothing was written and nothing is known about duplicates."""
+    """Every file, in the order given; with `dry_run` nothing was written and nothing is known
+    about duplicates."""
 
     files: tuple[FileReport, ...]
     seconds: float

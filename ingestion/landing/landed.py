@@ -11,10 +11,12 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """Rows appended by table; `first_seq`..`last_seq` are log positions (events) or segments (polls), None when none.
+    """Rows appended by table; `first_seq`..`last_seq` are log positions (events) or segments
+    (polls), None when none.
 
-    `removed` counts rows of loads that had died and were landed anew; `unrepresentable` names values
-    a column cannot hold (`contacts.birth_date of seq 7: '…'`): they are null there and intact in the log.
+    `removed` counts rows of loads that had died and were landed anew; `unrepresentable` names
+    values a column cannot hold (`contacts.birth_date of seq 7: '…'`): they are null there and
+    intact in the log.
     """
 
     rows: dict[str, int]

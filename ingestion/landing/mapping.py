@@ -1,4 +1,5 @@
-"""Mapping files: how the columns of somebody's CSV or Parquet become the fields of a record; reads no data files."""
+"""Mapping files: how the columns of somebody's CSV or Parquet become the fields of a record; reads
+no data files."""
 
 from __future__ import annotations
 
@@ -51,9 +52,11 @@ _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 
 class RowError(Exception):
-    """One value of one row that cannot become what the contract asks for; the row goes to quarantine."""
+    """One value of one row that cannot become what the contract asks for; the row goes to
+    quarantine."""
 
     def __init__(self, code: str, path: str, message: str) -> None:
+        """Name the catalog code and the JSON pointer into the event that would have been."""
         super().__init__(message)
         self.code = code
         self.path = path
@@ -62,7 +65,8 @@ class RowError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FieldRule:
-    """How one field is filled: from the first non-empty of `columns`, a `constant` or a `template`."""
+    """How one field is filled: from the first non-empty of `columns`, a `constant` or a
+    `template`."""
 
     target: str
     columns: tuple[str, ...] = ()
@@ -79,7 +83,8 @@ class FieldRule:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One mapping file, checked against the contract of `record`; `name` says where it came from."""
+    """One mapping file, checked against the contract of `record`; `name` says where it came
+    from."""
 
     name: str
     record: str
@@ -98,7 +103,8 @@ class Mapping:
         return frozenset(name for rule in (*self.rules, self.occurred_at) for name in rule.columns)
 
     def check_header(self, header: list[str], path: Path) -> None:
-        """Refuse the file when a mapped column is missing or a column of it has no place; nothing was read yet."""
+        """Refuse the file when a mapped column is missing or a column of it has no place; nothing
+        was read yet."""
         present = set(header)
         for rule in (*self.rules, self.occurred_at):
             missing = [name for name in rule.columns if name not in present]
@@ -119,7 +125,8 @@ class Mapping:
             )
 
     def to_event(self, row: Row) -> dict[str, Any]:
-        """The CloudEvent of one row; its id is a hash of its content. RowError when a value cannot be read."""
+        """The CloudEvent of one row; its id is a hash of its content. RowError when a value cannot
+        be read."""
         data: dict[str, Any] = {}
         for rule in self.rules:
             value = self._value(rule, row)
@@ -168,7 +175,8 @@ class Mapping:
         }
 
     def set_aside(self, event: dict[str, Any], fields: list[str]) -> dict[str, Any] | None:
-        """The event without the `fields` its contract refused: `invalid: custom` keeps them there, `omit` does not.
+        """The event without the `fields` its contract refused: `invalid: custom` keeps them there,
+        `omit` does not.
 
         None when the mapping does not allow that for one of them.
         """
@@ -261,7 +269,8 @@ def resolve(name: str) -> Path:
 
 
 def read_mapping(path: Path, record_type: str | None = None, system: str | None = None) -> Mapping:
-    """Read and check a mapping file; MAPPING_INVALID names the file, the line and what is wrong there."""
+    """Read and check a mapping file; MAPPING_INVALID names the file, the line and what is wrong
+    there."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -326,7 +335,8 @@ def read_mapping(path: Path, record_type: str | None = None, system: str | None 
 
 
 def plain_mapping(record: str | None, system: str | None, header: list[str], path: Path) -> Mapping:
-    """The mapping of a file whose columns already bear the contract's names; `custom.x` fills custom."""
+    """The mapping of a file whose columns already bear the contract's names; `custom.x` fills
+    custom."""
     if record is None:
         raise HandoffError(
             "FILE_UNREADABLE",
@@ -343,7 +353,7 @@ def plain_mapping(record: str | None, system: str | None, header: list[str], pat
         raise HandoffError(
             "COLUMN_UNKNOWN",
             f"{path}: line 1: no column 'occurred_at', so when each row happened is unknown",
-            remedy="Add the column, or name the one that says so as `occurred_at:` in a mapping file.",
+            remedy="Add the column, or name the one that says so as `occurred_at:` in a mapping.",
             path=str(path),
         )
     if system is None and "system" not in header:

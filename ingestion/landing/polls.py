@@ -1,4 +1,5 @@
-"""Polls a system into the archive and lands the archive's segments; what a record means is the models' business."""
+"""Polls a system into the archive and lands the archive's segments; what a record means is the
+models' business."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from ingestion.landing.raw_tables import create_system_tables, system_tables
 from ingestion.landing.warehouse import open_raw
 from ingestion.settings import Settings
 
-# Search indexes lag and resources are read one after the other, so a change can surface after a newer one;
+# Search indexes lag and resources are read one after the other, so a change can surface after a
+# newer one;
 # rows seen twice are dropped by their hash.
 OVERLAP = timedelta(minutes=5)
 SEGMENT_ROWS = 20_000
@@ -23,7 +25,8 @@ LOAD_ROWS = 200_000
 
 
 def configured_systems(settings: Settings) -> tuple[str, ...]:
-    """Systems with a source whose address is set; the others are skipped by whoever polls them all."""
+    """Systems with a source whose address is set; the others are skipped by whoever polls them
+    all."""
     return tuple(
         system
         for system in catalog.systems("source")
@@ -40,8 +43,9 @@ def poll(
 ) -> Landed:
     """Fetch what changed in `system`, archive it, land it; a second poll without news adds nothing.
 
-    A resource that fails does not hold up the others: their rows land first, then the failure is raised.
-    Raises SYSTEM_UNKNOWN, SYSTEM_NOT_CONFIGURED, and what the source raises (UPSTREAM_UNAVAILABLE, ...).
+    A resource that fails does not hold up the others: their rows land first, then the failure is
+    raised. Raises SYSTEM_UNKNOWN, SYSTEM_NOT_CONFIGURED, and what the source raises
+    (UPSTREAM_UNAVAILABLE, ...).
     """
     source = catalog.source(system)
     if not source.configured(settings):
@@ -64,7 +68,8 @@ def poll(
 
 
 def land_archive(settings: Settings, system: str, progress: Progress | None = None) -> Landed:
-    """Land the segments of `system` that are not in the warehouse; with a new warehouse, all of them."""
+    """Land the segments of `system` that are not in the warehouse; with a new warehouse, all of
+    them."""
     started = time.perf_counter()
     archive = Archive(settings.archive_dir)
     schemas, hints = system_tables(system)
@@ -115,7 +120,8 @@ def _archive_resource(
                 archive.append(system, resource, waiting, clock())
                 waiting = []
     finally:
-        # Pages come in cursor order, so what arrived before a failure is safe to keep and continue from.
+        # Pages come in cursor order, so what arrived before a failure is safe to keep and continue
+        # from.
         archive.append(system, resource, waiting, clock())
 
 

@@ -1,4 +1,5 @@
-"""Names and shapes of every raw table, from the contracts and the connectors; rows are appended elsewhere."""
+"""Names and shapes of every raw table, from the contracts and the connectors; rows are appended
+elsewhere."""
 
 from __future__ import annotations
 
@@ -36,13 +37,14 @@ def system_tables(system: str) -> tuple[dict[str, pa.Schema], Hints]:
     resources = catalog.source(system).RESOURCES
     schema = segment_schema()
     return (
-        dict.fromkeys(resources, schema),
-        dict.fromkeys(resources, {"payload": {"data_type": "json"}}),
+        {resource: schema for resource in resources},
+        {resource: {"payload": {"data_type": "json"}} for resource in resources},
     )
 
 
 def create_system_tables(settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
-    """Create the tables of every system, configured or not, so that their staging models always run."""
+    """Create the tables of every system, configured or not, so that their staging models always
+    run."""
     for system in catalog.systems("source"):
         schemas, hints = system_tables(system)
         RawSchema(settings, connection, f"raw_{system}", schemas, hints).create_tables()

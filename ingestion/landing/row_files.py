@@ -1,4 +1,5 @@
-"""Reads CSV and Parquet row by row without losing a byte of what cannot be read; what rows mean is the mapping's."""
+"""Reads CSV and Parquet row by row without losing a byte of what cannot be read; what rows mean is
+the mapping's."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ DELIMITERS = (",", ";", "\t", "|")
 
 @dataclass(frozen=True, slots=True)
 class ReadRow:
-    """One row: `values` by column, or None with `fault` and the `raw` bytes when it cannot be read."""
+    """One row: `values` by column, or None with `fault` and the `raw` bytes when it cannot be
+    read."""
 
     line: int
     values: dict[str, Any] | None
@@ -30,7 +32,8 @@ def is_parquet(path: Path) -> bool:
 
 
 def read_header(path: Path, delimiter: str | None = None) -> list[str]:
-    """Column names of a CSV or Parquet file; FILE_UNREADABLE when there are none or one occurs twice."""
+    """Column names of a CSV or Parquet file; FILE_UNREADABLE when there are none or one occurs
+    twice."""
     header = _parquet_header(path) if is_parquet(path) else _csv_header(path, delimiter)
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
@@ -44,7 +47,8 @@ def read_header(path: Path, delimiter: str | None = None) -> list[str]:
 
 
 def read_rows(path: Path, header: list[str], delimiter: str | None = None) -> Iterator[ReadRow]:
-    """Every row in order; a malformed one is yielded with its raw bytes and reading goes on after it."""
+    """Every row in order; a malformed one is yielded with its raw bytes and reading goes on after
+    it."""
     if is_parquet(path):
         return _parquet_rows(path)
     return _csv_rows(path, header, delimiter or _sniff(path))
@@ -93,14 +97,16 @@ def _csv_header(path: Path, delimiter: str | None) -> list[str]:
 
 
 def _sniff(path: Path) -> str:
-    """The delimiter that splits the header into most parts; exports of some locales use a semicolon."""
+    """The delimiter that splits the header into most parts; exports of some locales use a
+    semicolon."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         first = file.readline()
     return max(DELIMITERS, key=first.count)
 
 
 class _Lines:
-    """Physical lines with a memory of those the CSV reader took, so that a bad record can be given back."""
+    """Physical lines with a memory of those the CSV reader took, so that a bad record can be given
+    back."""
 
     def __init__(self, file: Iterator[str]) -> None:
         self.file = file
@@ -145,7 +151,8 @@ def _csv_rows(path: Path, header: list[str], delimiter: str) -> Iterator[ReadRow
                 yield ReadRow(number, dict(zip(header, fields, strict=True)))
                 number += len(lines.taken)
                 continue
-            # An unclosed quote swallows the lines after it: only the first line is given up, the rest is read anew.
+            # An unclosed quote swallows the lines after it: only the first line is given up, the
+            # rest is read anew.
             first, rest = lines.taken[0], lines.taken[1:]
             lines.returned.extendleft(reversed(rest))
             if rest:

@@ -1,4 +1,5 @@
-"""Appends Arrow tables to one raw schema of the warehouse, exactly once whatever dies; knows no record and no system."""
+"""Appends Arrow tables to one raw schema of the warehouse, exactly once whatever dies; knows no
+record and no system."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ _LOADS_DDL = """
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """One load: `load_id` is None when there was nothing; `removed` are leftovers of loads that had died."""
+    """One load: `load_id` is None when there was nothing; `removed` are leftovers of loads that
+    had died."""
 
     load_id: str | None
     rows: dict[str, int] = field(default_factory=dict)
@@ -45,7 +47,8 @@ class LoadReport:
 def load(
     settings: Settings, dataset: str, tables: Mapping[str, pa.Table], hints: Hints
 ) -> LoadReport:
-    """Append `tables` to schema `dataset` as one load, after clearing what earlier loads left unfinished."""
+    """Append `tables` to schema `dataset` as one load, after clearing what earlier loads left
+    unfinished."""
     schemas = {name: table.schema for name, table in tables.items()}
     with open_raw(settings, dataset, schemas, hints) as raw:
         report = raw.append(tables)
@@ -56,9 +59,11 @@ def load(
 def open_raw(
     settings: Settings, dataset: str, schemas: Mapping[str, pa.Schema], hints: Hints
 ) -> Iterator[RawSchema]:
-    """Open the warehouse as its one writer, with every table of `schemas` present and only finished loads in it.
+    """Open the warehouse as its one writer, with every table of `schemas` present and only
+    finished loads in it.
 
-    Raises WAREHOUSE_LOCKED when another process writes, WAREHOUSE_CORRUPT when the file cannot be read.
+    Raises WAREHOUSE_LOCKED when another process writes, WAREHOUSE_CORRUPT when the file cannot be
+    read.
     """
     connection = connect(settings)
     try:
@@ -72,7 +77,8 @@ def open_raw(
 
 
 def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
-    """The warehouse's one writing connection, in UTC; the caller closes it, as dbt needs the file next."""
+    """The warehouse's one writing connection, in UTC; the caller closes it, as dbt needs the file
+    next."""
     import duckdb
 
     path = settings.warehouse_path
@@ -106,6 +112,7 @@ class RawSchema:
         schemas: Mapping[str, pa.Schema],
         hints: Hints,
     ) -> None:
+        """Keep what `open_raw` found; no statement is run."""
         self.settings = settings
         self.connection = connection
         self.dataset = dataset
@@ -114,14 +121,16 @@ class RawSchema:
         self.removed: dict[str, int] = {}
 
     def forget_unfinished_package(self) -> None:
-        """Delete dlt's work folder: a package left there would be loaded again, or wedge every later load.
+        """Delete dlt's work folder: a package left there would be loaded again, or wedge every
+        later load.
 
         https://github.com/dlt-hub/dlt/issues/4052 and the LoadPackageAlreadyCompleted state.
         """
         shutil.rmtree(self.settings.dlt_dir / self.dataset, ignore_errors=True)
 
     def create_tables(self) -> None:
-        """Create missing tables and columns, so that models can select from tables no record has reached yet."""
+        """Create missing tables and columns, so that models can select from tables no record has
+        reached yet."""
         existing: dict[str, set[str]] = {}
         rows = self.connection.execute(
             "select table_name, column_name from information_schema.columns where table_schema = ?",
@@ -151,12 +160,14 @@ class RawSchema:
         self.connection.execute("commit")
 
     def delete_unfinished_rows(self) -> None:
-        """Delete rows of loads that did not complete; otherwise the next load would write them twice."""
+        """Delete rows of loads that did not complete; otherwise the next load would write them
+        twice."""
         finished = f"select load_id from {_quoted(self.dataset)}._dlt_loads where status = 0"
         for table in self.schemas:
             address = f"{_quoted(self.dataset)}.{_quoted(table)}"
             unfinished = f"from {address} where {LOAD_ID} not in ({finished})"
-            # Counting first keeps the usual case read-only; a delete that finds nothing still costs a commit.
+            # Counting first keeps the usual case read-only; a delete that finds nothing still costs
+            # a commit.
             count = self.value(f"select count(*) {unfinished}")
             if count:
                 self.connection.execute(f"delete {unfinished}")
@@ -170,21 +181,25 @@ class RawSchema:
     def greatest(self, column: str, tables: list[str]) -> int:
         """The greatest `column` over `tables`, 0 when all are empty."""
         parts = " union all ".join(
-            f"select max({_quoted(column)}) as greatest from {_quoted(self.dataset)}.{_quoted(table)}"
+            f"select max({_quoted(column)}) as greatest"
+            f" from {_quoted(self.dataset)}.{_quoted(table)}"
             for table in tables
         )
         return int(self.value(f"select max(greatest) from ({parts})") or 0)
 
     def append(self, tables: Mapping[str, pa.Table]) -> LoadReport:
-        """Append the non-empty `tables` as one dlt load package; complete only once `_dlt_loads` names it."""
+        """Append the non-empty `tables` as one dlt load package; complete only once `_dlt_loads`
+        names it."""
         tables = {name: table for name, table in tables.items() if table.num_rows}
         if not tables:
             return LoadReport(None)
         for name, table in tables.items():
-            # dlt's contracts do not bind on a table's first load, so a foreign column is refused here.
+            # dlt's contracts do not bind on a table's first load, so a foreign column is refused
+            # here.
             if not table.schema.equals(self.schemas[name]):
                 raise ValueError(
-                    f"{self.dataset}.{name}: columns {table.schema} differ from {self.schemas[name]}"
+                    f"{self.dataset}.{name}: columns {table.schema}"
+                    f" differ from {self.schemas[name]}"
                 )
         started = time.perf_counter()
         self.forget_unfinished_package()
@@ -208,10 +223,11 @@ class RawSchema:
         return LoadReport(load_id, rows, seconds=time.perf_counter() - started)
 
     def _dlt_schema(self) -> Any:
-        """Every table of the schema, whatever this load carries: dlt then keeps one schema version, not one per subset."""
+        """Every table of the schema, whatever this load carries: dlt then keeps one schema
+        version, not one per subset."""
+        from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
         from dlt.common.schema import Schema
         from dlt.common.schema.utils import dlt_load_id_column, new_table
-        from dlt.common.libs.pyarrow import py_arrow_to_table_schema_columns
 
         schema = Schema(self.dataset)
         for table, arrow in self.schemas.items():

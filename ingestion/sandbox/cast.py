@@ -32,6 +32,9 @@ STUDENT_DOMAIN = "campus-demoworld.edu"
 FREE_MAIL_DOMAIN = "postbox-demoworld.com"
 TARGET_INDUSTRIES = ("Technology", "Manufacturing", "Finance", "Healthcare")
 
+# Draws before giving up on an unused name or number.
+ATTEMPTS = 50
+
 # Share of people per segment; the rest are newsletter readers, as in any real database.
 SEGMENT_SHARES = {
     "hot": 0.17,
@@ -247,11 +250,14 @@ class _Casting:
         for number, segment in enumerate(segments):
             company = self._company_of(rng, segment)
             country = company.country
-            while True:
+            for attempt in range(ATTEMPTS):
                 first = rng.choice(FIRST_NAMES[country.language])
                 last = rng.choice(LAST_NAMES[country.language])
                 plain_first, plain_last = ascii_slug(first).replace("-", ""), ascii_slug(last)
                 local, other = f"{plain_first}.{plain_last}", f"{plain_first[0]}{plain_last}"
+                if attempt == ATTEMPTS - 1:
+                    # Namesakes get a number, as mail administrators do it.
+                    local += str(number)
                 if (email := f"{local}@{company.domain}") not in taken_emails:
                     taken_emails |= {email}
                     break
@@ -264,11 +270,13 @@ class _Casting:
                 email = f"{('info', 'sales')[mailboxes // 3 % 2]}@{company.domain}"
                 mailboxes += 1
                 traits.append("shared_mailbox")
-            while True:
+            phone: tuple[str, str] | None = None
+            for _ in range(ATTEMPTS):
                 area, template = rng.choice(country.phones)
                 digits = "".join(str(rng.randrange(10)) if c == "#" else c for c in template)
                 if (country.code, area, digits) not in taken_phones:
                     taken_phones.add((country.code, area, digits))
+                    phone = (area, digits)
                     break
             has_phone = (
                 segment in ("persona", "sales_sourced", "shared_mailbox") or rng.random() < 0.78
@@ -290,7 +298,7 @@ class _Casting:
                     alias=alias,
                     company=company,
                     title=self._title(rng, segment),
-                    phone=(area, digits) if has_phone else None,
+                    phone=phone if has_phone else None,
                     segment=segment,
                     traits=tuple(traits),
                     source=source,

@@ -50,7 +50,7 @@ class Draft:
         return min(max(at, first), newest)
 
     def is_typed_into_crm(self, person: Person) -> bool:
-        """The third stranger of a shared mailbox was typed into the CRM by hand."""
+        """Some strangers behind shared mailboxes were typed into the CRM by hand."""
         return person.segment == "shared_mailbox" and int(person.key[-4:]) % 3 == 0
 
     def phone(self, person: Person, style: int) -> str | None:

@@ -46,7 +46,7 @@ COUNTRIES: dict[str, Country] = {
         "123####")),
                 1, "ch", (("Zürich", "Zürich", "8001"), ("Bern", "Bern", "3011")), "de"),
         Country("GB", "United Kingdom", "emea", "44", "0", "00",
-                (("20", "79460###"), ("7911", "123###")), 0, "co.uk",
+                (("20", "79460###"), ("7400", "123###")), 0, "co.uk",
                 (("London", "England", "EC1A 1BB"), ("Leeds", "England", "LS1 4DY")), "en"),
         Country("FR", "France", "emea", "33", "0", "00", (("1", "990#####"), ("1", "4012####")),
                 1, "fr", (("Lyon", "Auvergne-Rhône-Alpes", "69002"),

@@ -549,6 +549,11 @@ def test_what_is_not_served_is_answered_in_the_same_words(edge: Edge) -> None:
     assert refused.headers["allow"] == "POST"
 
 
+def test_the_openapi_document_describes_every_address(edge: Edge) -> None:
+    paths = edge.client.get("/openapi.json").json()["paths"]
+    assert set(paths) == {"/v1/events", "/webhooks/{system}", "/health/live", "/health/ready"}
+
+
 # -- the log behind it -----------------------------------------------------------------------
 
 

@@ -111,7 +111,8 @@ def test_olist_lands_as_8000_people_and_842_won_deals_each_with_its_rep(
         wanted = {row["mql_id"]: row["sr_id"] for row in csv.DictReader(file)}
     connection = warehouse.connect(settings)
     people = connection.execute(
-        "select count(distinct record_id), count(distinct json_extract_string(custom, '$.landing_page_id')),"
+        "select count(distinct record_id),"
+        " count(distinct json_extract_string(custom, '$.landing_page_id')),"
         " min(occurred_at)::date::text, max(occurred_at)::date::text from raw_events.contacts"
     ).fetchall()
     won = connection.execute(
@@ -123,7 +124,9 @@ def test_olist_lands_as_8000_people_and_842_won_deals_each_with_its_rep(
     assert dict(won) == wanted
 
 
-@pytest.mark.parametrize(("extract", "mapping", "refused_rows"), EXTRACTS, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("extract", "mapping", "refused_rows"), EXTRACTS, ids=lambda value: str(value)
+)
 def test_every_row_of_a_real_extract_is_in_the_log_or_in_quarantine(
     settings: Settings, shared: Path, extract: str, mapping: str, refused_rows: int
 ) -> None:
@@ -134,26 +137,43 @@ def test_every_row_of_a_real_extract_is_in_the_log_or_in_quarantine(
     [file_report] = report.files
     assert file_report.refused is None
     assert file_report.reconciles
-    assert (report.rows, report.accepted, report.quarantined) == (rows, rows - refused_rows, refused_rows)
+    assert (report.rows, report.accepted, report.quarantined) == (
+        rows,
+        rows - refused_rows,
+        refused_rows,
+    )
     assert in_log(settings) + len(quarantine(settings)) == rows
     assert report.exit_code == (1 if refused_rows else 0)
 
 
-def test_merges_and_deletions_of_the_real_extracts_survive(settings: Settings, shared: Path) -> None:
+def test_merges_and_deletions_of_the_real_extracts_survive(
+    settings: Settings, shared: Path
+) -> None:
     ingest(settings, [shared / "hubspot/contact_data.csv"], mapping="hubspot/contacts")
-    ingest(settings, [shared / "hubspot/contact_merge_audit_data.csv"], mapping="hubspot/contact_merges")
+    ingest(
+        settings,
+        [shared / "hubspot/contact_merge_audit_data.csv"],
+        mapping="hubspot/contact_merges",
+    )
     ingest(settings, [shared / "salesforce/sf_account_data.csv"], mapping="salesforce/accounts")
     land_events(settings)
     connection = warehouse.connect(settings)
     one = connection.execute
-    merged = one("select external_ids from raw_events.contacts where record_id = '78971951'").fetchall()
+    merged = one(
+        "select external_ids from raw_events.contacts where record_id = '78971951'"
+    ).fetchall()
     audit = one("select surviving_id, merged_ids from raw_events.merges order by 1").fetchall()
     accounts = one(
-        "select is_deleted, json_extract_string(custom, '$.master_record_id') from raw_events.accounts"
+        "select is_deleted, json_extract_string(custom, '$.master_record_id')"
+        " from raw_events.accounts"
         " where json_exists(custom, '$.master_record_id')"
     ).fetchall()
     connection.close()
-    assert [found["record_id"] for found in json.loads(merged[0][0])] == ["76340251", "46897301", "76226001"]
+    assert [found["record_id"] for found in json.loads(merged[0][0])] == [
+        "76340251",
+        "46897301",
+        "76226001",
+    ]
     assert audit[0] == ("2222", '["9999"]') and len(audit) == 4
     assert accounts == [(True, "L4izOo4yZpLq5io5YM8pvA==")]
 
@@ -177,9 +197,21 @@ def test_a_malformed_line_in_the_middle_is_quarantined_and_the_rest_goes_in(
 @pytest.mark.parametrize(
     ("line", "code", "named"),
     [
-        (event(2, data={"record_id": "2", "system": "crmm"}), "ENUM_UNKNOWN", "unknown system 'crmm'; known:"),
-        (event(2, data={"record_id": "2", "system": "web", "colour": "red"}), "FIELD_MISMATCH", "'colour'"),
-        (event(2, data={"record_id": "2", "system": "web", "lifecycle_stage": "mqll"}), "ENUM_UNKNOWN", "'mqll'"),
+        (
+            event(2, data={"record_id": "2", "system": "crmm"}),
+            "ENUM_UNKNOWN",
+            "unknown system 'crmm'; known:",
+        ),
+        (
+            event(2, data={"record_id": "2", "system": "web", "colour": "red"}),
+            "FIELD_MISMATCH",
+            "'colour'",
+        ),
+        (
+            event(2, data={"record_id": "2", "system": "web", "lifecycle_stage": "mqll"}),
+            "ENUM_UNKNOWN",
+            "'mqll'",
+        ),
         (event(2, time="last tuesday"), "FIELD_MISMATCH", "last tuesday"),
         (event(2, type="com.handoff.contct"), "SCHEMA_UNKNOWN", "com.handoff.contct"),
         ('{"id": "e2", "id": "e3"}', "DUPLICATE_KEY", "'id'"),
@@ -201,7 +233,9 @@ def test_a_bad_event_is_quarantined_naming_value_file_and_line(
     assert report.files[0].reconciles
 
 
-def test_an_id_sent_with_other_content_is_a_conflict_and_kept(settings: Settings, tmp_path: Path) -> None:
+def test_an_id_sent_with_other_content_is_a_conflict_and_kept(
+    settings: Settings, tmp_path: Path
+) -> None:
     changed = event(1, time="2026-04-02T08:30:00Z")
     report = ingest(settings, [lines(tmp_path / "e.jsonl", event(1), event(1), changed)])
     assert (report.accepted, report.duplicate, report.conflict, report.exit_code) == (1, 1, 1, 1)
@@ -254,15 +288,17 @@ def test_a_wrong_enum_and_an_unparsable_date_in_csv_are_quarantined_by_row(
     assert "`format:`" in messages
 
 
-def test_lines_of_csv_that_cannot_be_read_are_kept_byte_for_byte(settings: Settings, tmp_path: Path) -> None:
+def test_lines_of_csv_that_cannot_be_read_are_kept_byte_for_byte(
+    settings: Settings, tmp_path: Path
+) -> None:
     path = tmp_path / "p.csv"
     path.write_bytes(
         b"record_id,company,occurred_at\n"
         b"1,one,2026-04-01\n"
         b"2,two,2026-04-01,extra\n"
-        b"3,\"never closed,2026-04-01\n"
+        b'3,"never closed,2026-04-01\n'
         b"4,caf\xe9,2026-04-01\n"
-        b"5,\"two\nlines\",2026-04-01\n"
+        b'5,"two\nlines",2026-04-01\n'
         b"6,six,2026-04-01"
     )
     report = ingest(settings, [path], record_type="contact", system="web")
@@ -275,13 +311,17 @@ def test_lines_of_csv_that_cannot_be_read_are_kept_byte_for_byte(settings: Setti
     assert {"record_id": "5", "system": "web", "company": "two\nlines"} in names
 
 
-def test_parquet_rows_become_the_same_events_as_the_same_csv(settings: Settings, tmp_path: Path) -> None:
+def test_parquet_rows_become_the_same_events_as_the_same_csv(
+    settings: Settings, tmp_path: Path
+) -> None:
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet
 
     path = lines(
-        tmp_path / "a.csv", "record_id,amount_usd,is_won,occurred_at", "1,10.50,true,2026-04-01T00:00:00Z"
+        tmp_path / "a.csv",
+        "record_id,amount_usd,is_won,occurred_at",
+        "1,10.50,true,2026-04-01T00:00:00Z",
     )
     convert = pa.csv.ConvertOptions(column_types={"record_id": pa.string()})
     table = pa.csv.read_csv(path, convert_options=convert)

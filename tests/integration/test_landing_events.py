@@ -1,4 +1,5 @@
-"""The event log in the warehouse: every table there, every event once, nothing written elsewhere."""
+"""The event log in the warehouse: every table there, every event once, nothing written
+elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 SYSTEM_TABLES = {
     "raw_hubspot": {"contacts", "companies", "owners", "campaigns", "events"},
     "raw_salesforce": {
-        "leads", "contacts", "accounts", "opportunities", "users", "tasks", "opportunity_contact_roles",
+        "leads", "contacts", "accounts", "opportunities", "users", "tasks",
+        "opportunity_contact_roles",
     },
     "raw_calendar": {"events"},
 }  # fmt: skip
@@ -64,7 +66,9 @@ def rows(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
         connection.close()
 
 
-def test_after_the_first_landing_every_raw_table_exists_with_its_columns(settings: Settings) -> None:
+def test_after_the_first_landing_every_raw_table_exists_with_its_columns(
+    settings: Settings,
+) -> None:
     assert land_events(settings).rows == {}
     found: dict[tuple[str, str], set[str]] = {}
     for schema, table, column in rows(
@@ -98,18 +102,21 @@ def test_columns_have_the_types_of_the_contract(settings: Settings) -> None:
 
 
 def test_an_event_keeps_its_values_nulls_and_times(settings: Settings) -> None:
-    append(settings, event(1, email="Ada@Example.com", phone=None, custom={"a": [1]}, is_deleted=False))
+    append(
+        settings, event(1, email="Ada@Example.com", phone=None, custom={"a": [1]}, is_deleted=False)
+    )
     land_events(settings)
     [found] = rows(
         settings,
-        "select seq, event_id, event_subject, contract_version, occurred_at::text, email, phone, is_deleted,"
-        " custom::text, null_fields::text, trace_parent is not null, received_at is not null,"
+        "select seq, event_id, event_subject, contract_version, occurred_at::text, email,"
+        " phone, is_deleted, custom::text, null_fields::text, trace_parent is not null,"
+        " received_at is not null,"
         " _dlt_load_id in (select load_id from raw_events._dlt_loads where status = 0)"
         " from raw_events.contacts",
     )
     assert found == (
-        1, "e1", "contact/web/1", "1.0.0", "2026-04-01 08:30:00.125+00", "Ada@Example.com", None, False,
-        '{"a":[1]}', '["phone"]', True, True, True,
+        1, "e1", "contact/web/1", "1.0.0", "2026-04-01 08:30:00.125+00", "Ada@Example.com",
+        None, False, '{"a":[1]}', '["phone"]', True, True, True,
     )  # fmt: skip
 
 
@@ -143,7 +150,9 @@ def test_quarantined_payloads_land_as_rejections_once(settings: Settings) -> Non
     assert rows(settings, sql) == [(1, "file", "SCHEMA_INVALID", "/id", "\ufffd{}")]
 
 
-def test_rows_of_a_load_that_never_completed_are_removed_and_landed_again(settings: Settings) -> None:
+def test_rows_of_a_load_that_never_completed_are_removed_and_landed_again(
+    settings: Settings,
+) -> None:
     append(settings, event(1), event(2), event(3))
     land_events(settings)
     connection = warehouse.connect(settings)
@@ -151,7 +160,9 @@ def test_rows_of_a_load_that_never_completed_are_removed_and_landed_again(settin
     connection.close()
     report = land_events(settings)
     assert (report.removed, report.rows) == ({"contacts": 3}, {"contacts": 3})
-    assert rows(settings, "select count(*), count(distinct seq) from raw_events.contacts") == [(3, 3)]
+    assert rows(settings, "select count(*), count(distinct seq) from raw_events.contacts") == [
+        (3, 3)
+    ]
 
 
 def test_a_leftover_package_in_the_work_folder_is_not_loaded_again(settings: Settings) -> None:
@@ -174,7 +185,9 @@ def test_a_new_column_of_a_contract_is_added_to_a_table_that_exists(settings: Se
     assert rows(settings, "select seq, note from raw_x.t order by seq") == [(1, None), (2, "n")]
 
 
-def test_a_table_that_differs_from_its_schema_is_refused_before_dlt_sees_it(settings: Settings) -> None:
+def test_a_table_that_differs_from_its_schema_is_refused_before_dlt_sees_it(
+    settings: Settings,
+) -> None:
     schema = pa.schema([pa.field("seq", pa.int64())])
     with (
         warehouse.open_raw(settings, "raw_x", {"t": schema}, {}) as raw,
@@ -187,11 +200,20 @@ def test_values_no_column_can_hold_become_null_and_are_named(settings: Settings)
     deep = event(1, "account", employee_count=10**18)
     log = open_log(settings)
     # Past the contract on purpose: an older contract may have allowed what this one forbids.
-    log.append([deep, event(2, "account", annual_revenue_usd=10**17), event(3, "account", employee_count=3.0)])
+    log.append(
+        [
+            deep,
+            event(2, "account", annual_revenue_usd=10**17),
+            event(3, "account", employee_count=3.0),
+        ]
+    )
     log.close()
     report = land_events(settings)
     assert report.rows == {"accounts": 3}
-    assert len(report.unrepresentable) == 1 and "accounts.annual_revenue_usd of seq 2" in report.unrepresentable[0]
+    assert (
+        len(report.unrepresentable) == 1
+        and "accounts.annual_revenue_usd of seq 2" in report.unrepresentable[0]
+    )
     sql = "select employee_count, annual_revenue_usd from raw_events.accounts order by seq"
     assert rows(settings, sql) == [(10**18, None), (None, None), (3, None)]
 
@@ -208,8 +230,17 @@ def test_nothing_is_written_outside_the_home_and_the_warehouse_is_left_unlocked(
         "home = Path(sys.argv[1]); land_events(Settings(home=home));"
         "duckdb.connect(str(home / 'warehouse.duckdb')).close()"
     )
-    names = {"HOME": elsewhere, "XDG_DATA_HOME": elsewhere, "XDG_CONFIG_HOME": elsewhere, "TMPDIR": elsewhere}
-    environment = {**os.environ, **{name: str(path) for name, path in names.items()}, "PYTHONPATH": str(ROOT)}
+    names = {
+        "HOME": elsewhere,
+        "XDG_DATA_HOME": elsewhere,
+        "XDG_CONFIG_HOME": elsewhere,
+        "TMPDIR": elsewhere,
+    }
+    environment = {
+        **os.environ,
+        **{name: str(path) for name, path in names.items()},
+        "PYTHONPATH": str(ROOT),
+    }
     var = Path("/var/dlt")
     before = var.exists()
     done = subprocess.run(
@@ -224,7 +255,8 @@ def test_nothing_is_written_outside_the_home_and_the_warehouse_is_left_unlocked(
 def test_a_warehouse_in_use_by_another_process_says_so(settings: Settings) -> None:
     land_events(settings)
     script = (
-        "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1]);"
+        "print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, str(settings.warehouse_path)],

@@ -1,4 +1,4 @@
-"""Applying plans to the sandbox's Salesforce over HTTP, through a gateway that can refuse, delay and lie."""
+"""Applying plans to the sandbox's Salesforce, through a gateway that can refuse and lie."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ PATHS = {
 
 
 class Gateway:
-    """An HTTP hop before the sandbox that logs requests and runs `lies` on them, in order, while they last.
+    """An HTTP hop before the sandbox that logs requests and lets `lies` judge them, in order.
 
-    A lie gets (method, path, body) and returns None to pass on, "drop" to pass on and hang up without the
-    answer, (status, document) to answer itself, or a body to pass on instead.
+    A lie gets (method, path, body) and returns None to pass on, "drop" to pass on and hang up
+    without the answer, or (status, document) to answer itself.
     """
 
     def __init__(self, target: str) -> None:
@@ -92,8 +92,6 @@ class Gateway:
         if isinstance(verdict, tuple):
             self._send(handler, verdict[0], json.dumps(verdict[1]).encode(), {})
             return
-        if isinstance(verdict, bytes):
-            body = verdict
         passed = ("Authorization", "Content-Type")
         headers = {name: handler.headers[name] for name in passed if name in handler.headers}
         answer = self.http.request(method, path, content=body, headers=headers)
@@ -385,7 +383,7 @@ def test_an_update_by_id_sends_the_payload_and_nothing_else(bench: Bench) -> Non
         changes={"Handoff_Score__c": {"old": 72, "new": 91}},
     )
     assert bench.apply([row]).counts() == {"confirmed": 1, "created": 0}
-    method, path, body = bench.gateway.writes()[-1]
+    _, path, body = bench.gateway.writes()[-1]
     assert path.endswith("/composite/sobjects")
     assert json.loads(body)["records"] == [
         {"attributes": {"type": "Lead"}, "Handoff_Score__c": 91, "id": found["Id"]}

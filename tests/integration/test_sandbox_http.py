@@ -1,4 +1,4 @@
-"""The sandbox over real HTTP: access, paging, writes, persistence and faults behave as the vendors'."""
+"""The sandbox over real HTTP: access, paging, writes, persistence, faults."""
 
 from __future__ import annotations
 
@@ -587,8 +587,8 @@ def test_a_page_of_2000_rows_comes_quickly(sandbox: httpx.Client) -> None:
     for start in range(0, 2_000, 200):
         upsert(sandbox, [lead(f"many-{start + n}") for n in range(200)]).raise_for_status()
     query = (
-        "SELECT Id, FirstName, LastName, Email, Phone, Company, Title, CountryCode, Status, OwnerId, "
-        "Handoff_Person_Id__c, Handoff_Score__c, CreatedDate, SystemModstamp FROM Lead "
+        "SELECT Id, FirstName, LastName, Email, Phone, Company, Title, CountryCode, Status, "
+        "OwnerId, Handoff_Person_Id__c, Handoff_Score__c, CreatedDate, SystemModstamp FROM Lead "
         "WHERE SystemModstamp >= 2026-01-01T00:00:00Z ORDER BY SystemModstamp, Id"
     )
     # The best of three: what the sandbox costs, not what else the machine is doing.
@@ -614,7 +614,7 @@ def test_the_index_page_needs_no_other_host(sandbox: httpx.Client, world: World)
 def test_simple_salesforce_works_against_it(sandbox: httpx.Client) -> None:
     import requests
     from requests.adapters import HTTPAdapter
-    from simple_salesforce import Salesforce
+    from simple_salesforce.api import Salesforce
 
     class PlainHttp(HTTPAdapter):
         """The client insists on https; the sandbox has no certificate."""

@@ -20,9 +20,13 @@ SCALARS = st.one_of(
     st.integers(-(2**63), 2**64 - 1),
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(st.characters(exclude_categories=("Cs",)), max_size=8),
-    st.sampled_from(["2026-04-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31", "1900-02-29"]),
+    st.sampled_from(
+        ["2026-04-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31", "1900-02-29"]
+    ),
 )
-VALUES = st.one_of(SCALARS, st.lists(SCALARS, max_size=2), st.dictionaries(st.text("ab", max_size=1), SCALARS))
+VALUES = st.one_of(
+    SCALARS, st.lists(SCALARS, max_size=2), st.dictionaries(st.text("ab", max_size=1), SCALARS)
+)
 FIELDS = ("amount_usd", "closed_at", "is_won", "contact_ids", "stage", "custom")
 DATA = st.dictionaries(st.sampled_from(FIELDS), VALUES)
 
@@ -50,7 +54,10 @@ def test_no_value_whatever_loses_a_row(found: list[dict[str, Any]]) -> None:
     for index, data in enumerate(found):
         for name, value in data.items():
             held = table[name][index].as_py()
-            named = any(text.startswith(f"opportunities.{name} of seq {index + 1}:") for text in unrepresentable)
+            named = any(
+                text.startswith(f"opportunities.{name} of seq {index + 1}:")
+                for text in unrepresentable
+            )
             # A value is held, or was null, or is named as one that cannot be held.
             assert held is not None or value is None or named
 
@@ -61,7 +68,9 @@ def test_money_is_exact_to_the_cent(cents: list[int]) -> None:
     unrepresentable: list[str] = []
     amounts = [cent / 100 for cent in cents]
     table = to_table(
-        "opportunity", [entry(seq, {"amount_usd": amount}) for seq, amount in enumerate(amounts)], unrepresentable
+        "opportunity",
+        [entry(seq, {"amount_usd": amount}) for seq, amount in enumerate(amounts)],
+        unrepresentable,
     )
     assert table["amount_usd"].to_pylist() == [Decimal(cent) / 100 for cent in cents]
     assert unrepresentable == []

@@ -38,9 +38,9 @@ PEOPLE = 3
 KILLED = 9
 
 SERVER = """
-import socket, sys, uvicorn
+import socket, uvicorn
 from datetime import datetime, UTC
-import fastapi, ingestion.sandbox.app as a; a.Request = fastapi.Request; create_app = a.create_app
+from ingestion.sandbox.app import create_app
 from ingestion.sandbox.world import build_world
 start = datetime(2026, 4, 14, 8, tzinfo=UTC)
 app = create_app(7, start, world=build_world(7, start, people=10))

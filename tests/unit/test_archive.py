@@ -61,7 +61,10 @@ def test_a_deletion_at_the_same_instant_is_news(tmp_path: Path) -> None:
 def test_the_order_of_keys_in_a_payload_is_no_news(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
     archive.append("crm", "leads", [Extracted("a", NOON, False, {"x": 1, "y": 2})], NOON)
-    assert archive.append("crm", "leads", [Extracted("a", NOON, False, {"y": 2, "x": 1})], NOON) is None
+    assert (
+        archive.append("crm", "leads", [Extracted("a", NOON, False, {"y": 2, "x": 1})], NOON)
+        is None
+    )
 
 
 @pytest.mark.parametrize("step", ["fsync", "link"])

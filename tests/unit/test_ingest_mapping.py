@@ -34,8 +34,16 @@ def data_of(found: Mapping, **row: Any) -> dict[str, Any]:
         ("type: contact\nsystem: web\ncolums: {}\n", 3, "colums"),
         ("type: contct\nsystem: web\n", 1, "contct"),
         ("type: contact\nsystem: web\noccurred_at: at\ncolumns:\n  emial: e\n", 5, "emial"),
-        ("type: contact\nsystem: web\noccurred_at: at\ncolumns:\n  email: {colum: e}\n", 5, "colum"),
-        ("type: contact\nsystem: web\noccurred_at: {column: at, time_zone: Mars/Base}\n", 3, "Mars/Base"),
+        (
+            "type: contact\nsystem: web\noccurred_at: at\ncolumns:\n  email: {colum: e}\n",
+            5,
+            "colum",
+        ),
+        (
+            "type: contact\nsystem: web\noccurred_at: {column: at, time_zone: Mars/Base}\n",
+            3,
+            "Mars/Base",
+        ),
         ("type: contact\nsystem: web\noccurred_at: at\nunmapped: drop\n", 4, "drop"),
         ("type: rep\nsystem: web\noccurred_at: at\nunmapped: custom\n", 4, "no `custom`"),
         ("type: contact\noccurred_at: at\n", None, "system"),
@@ -159,7 +167,9 @@ def test_a_refused_value_moves_to_custom_or_is_left_out_as_the_mapping_says(tmp_
         "  lifecycle_stage: {column: stage, invalid: omit}\n"
         "  email: e\n",
     )
-    event = found.to_event({"id": "1", "at": "2026-04-01", "land": "Utopia", "stage": "zzz", "e": "x"})
+    event = found.to_event(
+        {"id": "1", "at": "2026-04-01", "land": "Utopia", "stage": "zzz", "e": "x"}
+    )
     lighter = found.set_aside(event, ["country", "lifecycle_stage"])
     assert lighter is not None
     assert lighter["data"] == {

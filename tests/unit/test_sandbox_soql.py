@@ -1,4 +1,4 @@
-"""The simulated Salesforce understands the SOQL connectors send refusing the rest in its codes."""
+"""The simulated Salesforce runs the SOQL connectors send and refuses the rest in its codes."""
 
 from __future__ import annotations
 

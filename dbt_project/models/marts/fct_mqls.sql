@@ -80,7 +80,9 @@ scored as (
 -- Once qualified, a person qualifies again only after the score has fallen below rearm_below.
 fallen as (
     select
-        scored.*,
+        scored.* exclude (score_after, score_before),
+        least(scored.score_after, coalesce(versions.total_cap, scored.score_after)) as score_after,
+        least(scored.score_before, coalesce(versions.total_cap, scored.score_before)) as score_before,
         versions.mql_threshold,
         {{ grade_of('scored.fit_score', 'versions') }} as grade,
         scored.score_before < versions.rearm_below

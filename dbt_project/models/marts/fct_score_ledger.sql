@@ -11,6 +11,7 @@ people as (
         people.*,
         accounts.industry,
         accounts.employee_count,
+        accounts.annual_revenue_usd,
     from {{ ref('dim_people') }} as people
     left join {{ ref('dim_accounts') }} as accounts on people.account_id = accounts.account_id
     where {{ where_touched('people.person_id') }}
@@ -30,14 +31,16 @@ attributes as (
             cast(country as varchar) as country,
             cast(industry as varchar) as industry,
             cast(employee_count as varchar) as employee_count,
+            cast(annual_revenue_usd as varchar) as annual_revenue_usd,
             cast(company as varchar) as company,
-            cast(email as varchar) as email,
+            cast(region as varchar) as region,
             split_part(lower(email), '@', 2) as email_domain,
             cast(original_source as varchar) as original_source,
-            cast(lifecycle_stage as varchar) as lifecycle_stage,
+            cast(latest_source as varchar) as latest_source,
         from people
     )
-    on job_title, country, industry, employee_count, company, email, email_domain, original_source, lifecycle_stage
+    on
+        job_title, country, industry, employee_count, annual_revenue_usd, company, region, email_domain, original_source, latest_source
     into name attribute value attribute_value
 ),
 

@@ -1,4 +1,5 @@
-"""Polls Google-Calendar-shaped calendars, one per rep; what an event means is staging's business."""
+"""Polls Google-Calendar-shaped calendars, one per rep; what an event means is staging's
+business."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ def configured(settings: Settings) -> bool:
 
 
 def extract(resource: str, since: str | None, settings: Settings) -> Iterator[list[Extracted]]:
-    """Events of every calendar by update time, cancelled ones included; the payload names its `calendarId`.
+    """Events of every calendar by update time, cancelled ones included; the payload names its
+    `calendarId`.
 
     Args:
         resource: "events".
@@ -50,7 +52,8 @@ def _changed(http: Session, calendar: str, since: str | None) -> list[dict[str, 
     try:
         return list(_items(http, path, {**params, "updatedMin": instant}))
     except UpstreamRefusal as error:
-        # Google answers 410 when `updatedMin` is too long ago: all is read anew, known rows are dropped later.
+        # Google answers 410 when `updatedMin` is too long ago: all is read anew, known rows are
+        # dropped later.
         if error.status != 410:
             raise
         return list(_items(http, path, params))

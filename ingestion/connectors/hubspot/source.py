@@ -1,10 +1,11 @@
-"""Polls a HubSpot-shaped MAP over its dated CRM, owner, campaign and event APIs; what records mean is staging's business."""
+"""Polls a HubSpot-shaped MAP over its dated CRM, owner, campaign and event APIs; what records mean
+is staging's business."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ingestion.connectors.extracted import Extracted
@@ -13,6 +14,7 @@ from ingestion.settings import Settings
 
 RESOURCES: tuple[str, ...] = ("contacts", "companies", "owners", "campaigns", "events")
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Search finds at most 10,000 results, 200 a page: developers.hubspot.com, "Search the CRM".
 SEARCH_CAP = 10_000
 SEARCH_PAGE, LIST_PAGE, EVENT_PAGE, OWNER_PAGE = 200, 100, 1_000, 500
@@ -42,12 +44,13 @@ def configured(settings: Settings) -> bool:
 
 
 def extract(resource: str, since: str | None, settings: Settings) -> Iterator[list[Extracted]]:
-    """Pages of `resource`, oldest change first; archived contacts, companies and owners are among them.
+    """Pages of `resource`, oldest change first; archived contacts, companies and owners are among
+    them.
 
     Args:
         resource: One of RESOURCES.
-        since: ISO 8601; changes at or after it, None for all. Owners and campaigns have no such filter and are
-            always read whole.
+        since: ISO 8601; changes at or after it, None for all. Owners and campaigns have no such
+            filter and are always read whole.
         settings: Address, token and API version.
     """
     with session(settings, "hubspot", bearer(settings, "hubspot")) as http:
@@ -85,9 +88,10 @@ def _search(
         if count < SEARCH_CAP or last is None:
             return
         if last == after:
-            # An import gave more records than a search can show one and the same time: page them by id.
+            # An import gave more records than a search can show one and the same time: page them by
+            # id.
             yield from _search_instant(http, version, kind, last)
-            last = datetime.fromtimestamp(last.timestamp() + 0.001, tz=last.tzinfo)
+            last += timedelta(milliseconds=1)
         after = last
 
 
@@ -149,7 +153,8 @@ def _archived(http: Session, version: str, kind: str, after: datetime | None) ->
 
 
 def _events(http: Session, version: str, after: datetime | None) -> Iterator[list[Extracted]]:
-    """Event occurrences of contacts by time: developers.hubspot.com, "Retrieve event occurrences"."""
+    """Event occurrences of contacts by time: developers.hubspot.com, "Retrieve event
+    occurrences"."""
     params: dict[str, Any] = {"objectType": "contact", "limit": EVENT_PAGE, "sort": "occurredAt"}
     if after is not None:
         params["occurredAfter"] = after.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -204,7 +209,7 @@ def _filter(name: str, operator: str, value: int) -> dict[str, str]:
 
 
 def _milliseconds(instant: datetime) -> int:
-    return int(instant.timestamp() * 1_000)
+    return (instant - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _by_time(rows: Iterable[Extracted]) -> list[Extracted]:

@@ -172,9 +172,9 @@ class SalesforceDestination:
                 raise DestinationFault(
                     FaultKind.UNKNOWN,
                     "UPSTREAM_UNAVAILABLE",
-                    "the answer to a query has no records",
+                    "a query got no records",
                 )
-            # At most 200 unique keys were asked for, and a page holds 2,000 records: one page is all.
+            # One page is all: a batch asks for 200 unique keys, and a page holds 2,000 records.
             for record in answer["records"]:
                 key = asked.get(str(record[by]).casefold())
                 if key is not None:

@@ -15,12 +15,14 @@ _HANDOFF = (
     "Handoff_Person_Id__c", "Handoff_Score__c", "Handoff_Grade__c", "Handoff_Mql_At__c",
     "Handoff_Reasons__c", "Handoff_Sla_Due_At__c",
 )  # fmt: skip
-# Resource -> sObject and the fields asked for; those an org does not have are left out (see `_fields`).
+# Resource -> sObject and the fields asked for; those an org does not have are left out (see
+# `_fields`).
 OBJECTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "leads": ("Lead", (
-        *_AUDIT, "MasterRecordId", "Name", "FirstName", "LastName", "Salutation", "Company", "Title",
-        "Email", "Phone", "MobilePhone", "Website", "Industry", "NumberOfEmployees", "AnnualRevenue",
-        "Street", "City", "State", "PostalCode", "Country", "CountryCode", "LeadSource", "Status",
+        *_AUDIT, "MasterRecordId", "Name", "FirstName", "LastName", "Salutation", "Company",
+        "Title", "Email", "Phone", "MobilePhone", "Website", "Industry", "NumberOfEmployees",
+        "AnnualRevenue", "Street", "City", "State", "PostalCode", "Country", "CountryCode",
+        "LeadSource", "Status",
         "Rating", "DoNotCall", "HasOptedOutOfEmail", "OwnerId", "IsConverted", "ConvertedContactId",
         "ConvertedAccountId", "ConvertedOpportunityId", "ConvertedDate", *_HANDOFF,
         "Handoff_Rejection_Reason__c", "LastModifiedById",
@@ -132,7 +134,8 @@ def _get(http: Session, settings: Settings, path: str, params: dict[str, Any]) -
 def _fields(
     http: Session, settings: Settings, version: str, sobject: str, wanted: tuple[str, ...]
 ) -> list[str]:
-    """The wanted fields this org has: custom fields may not be set up yet, and one unknown name refuses the query."""
+    """The wanted fields this org has: custom fields may not be set up yet, and one unknown name
+    refuses the query."""
     described = _get(http, settings, f"{version}/sobjects/{sobject}/describe", {})
     present = {field["name"] for field in described["fields"]}
     return [name for name in wanted if name in present]

@@ -1,4 +1,5 @@
--- Whether a person may be pushed to a destination: the most restrictive current consent of the channel counts; unknown is what policy says.
+-- Whether a person may be pushed to a destination: every rule must pass, the most restrictive current consent of its channel counts, and
+-- unknown is what the rule says.
 with rules as (
     select * from {{ source('raw_policies', 'consent_rules') }}
     where is_active
@@ -17,6 +18,7 @@ judged as (
     select
         people.person_id,
         rules.destination,
+        rules.channel,
         any_value(rules.when_unknown) as when_unknown,
         count(consents.consent_id) as consent_count,
         bool_or(list_contains(from_json(rules.blocking_statuses, '["VARCHAR"]'), consents.status)) as is_blocked,
@@ -25,20 +27,29 @@ judged as (
     left join consents
         on
             people.person_id = consents.person_id
-            and consents.channel in (rules.channel, 'all')
-    group by people.person_id, rules.destination
+            and rules.channel = consents.channel
+            and (rules.purpose is null or rules.purpose = consents.purpose)
+    group by people.person_id, rules.destination, rules.channel, rules.purpose
+),
+
+by_rule as (
+    select
+        *,
+        case
+            when consent_count = 0 then when_unknown = 'allow'
+            else not coalesce(is_blocked, false)
+        end as passes,
+    from judged
 )
 
 select
     person_id,
     destination,
+    bool_and(passes) as is_consented,
     case
-        when consent_count = 0 then when_unknown = 'allow'
-        else not coalesce(is_blocked, false)
-    end as is_consented,
-    case
-        when consent_count = 0 then 'unknown'
-        when is_blocked then 'blocked'
+        when bool_or(consent_count > 0 and is_blocked) then 'blocked'
+        when not bool_and(passes) then 'unknown'
         else 'granted'
     end as consent_state,
-from judged
+from by_rule
+group by person_id, destination

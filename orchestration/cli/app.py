@@ -1,0 +1,372 @@
+"""The verbs of `handoff` and their options; what they do is done elsewhere, so that the first line prints at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ingestion.errors.catalog import HandoffError
+from ingestion.settings import Settings
+
+EXIT_OK, EXIT_CHECKS, EXIT_USAGE, EXIT_OUTSIDE, EXIT_CONFIGURATION = range(5)
+
+app = typer.Typer(
+    name="handoff",
+    help=(
+        "Marketing-to-sales handoff in your own warehouse: who is whom, who is ready for sales, who owns them, and the CRM told so.\n\n"
+        "New here? `handoff demo` runs everything on a simulated company; `handoff doctor` says what is set up."
+    ),
+    epilog="Exit codes: 0 ok, 1 checks failed, 2 usage, 3 an outside system, 4 configuration. Settings: HANDOFF_* variables.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+class OutputFormat(StrEnum):
+    """How `handoff query` prints."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of", metavar="INSTANT", help="Speak for this instant (ISO 8601, e.g. 2026-11-01T00:00Z); default: now."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="Seed of the simulated company; one seed, one world.")] = 7,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Continue the state of the last demo instead of starting afresh.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole thing on a simulated company and show the funnel.
+
+    Starts the sandbox and the edge, polls MAP, CRM and calendar, decides, pushes to the CRM, then sends signed form submits through the
+    webhook and times them until the CRM confirms. State is under HANDOFF_HOME/demo; nothing outside this machine is touched.
+    """
+    from orchestration.demo import run_demo
+    from orchestration.cli.screens import print_demo, stages
+
+    with stages(quiet=as_json) as say:
+        result = run_demo(Settings(), seed=seed, fresh=not keep, say=say)
+    if as_json:
+        _print_json(result.as_dict())
+    else:
+        print_demo(result)
+
+
+@app.command()
+def ingest(
+    files: Annotated[list[Path], typer.Argument(help="JSONL of CloudEvents, or CSV or Parquet with --type or --mapping.")],
+    record_type: Annotated[
+        str | None, typer.Option("--type", help="Record the rows are: contact, account, opportunity, activity, …")
+    ] = None,
+    mapping: Annotated[
+        str | None,
+        typer.Option(help="YAML that renames columns and values, or a shipped one such as hubspot/contacts."),
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="System the rows come from, e.g. salesforce.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Validate only; write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put records from files into the event log, through the same door as the edge.
+
+    What breaks its contract goes to quarantine with its reason, the rest is accepted; a second run of the same file adds nothing.
+    `handoff run` brings it into the warehouse.
+    """
+    from ingestion.landing import files as file_door
+    from orchestration.cli.screens import print_ingest, row_progress
+    from orchestration.reconciliation import keep_ingest
+
+    settings = Settings()
+    with row_progress(quiet=as_json) as progress:
+        report = file_door.ingest(
+            settings,
+            files,
+            record_type=record_type,
+            mapping=mapping,
+            system=system,
+            dry_run=dry_run,
+            progress=progress,
+        )
+    if not dry_run:
+        keep_ingest(settings, report)
+    if as_json:
+        _print_json(
+            {
+                "seconds": report.seconds,
+                "files": [
+                    {
+                        "path": str(file.path),
+                        "rows": file.rows,
+                        "accepted": file.accepted,
+                        "duplicate": file.duplicate,
+                        "conflict": file.conflict,
+                        "quarantined": file.quarantined,
+                        "reasons": dict(file.reasons),
+                        "problems": [asdict(problem) for problem in file.problems],
+                        "refused": _error_json(file.refused) if file.refused else None,
+                    }
+                    for file in report.files
+                ],
+            }
+        )
+    else:
+        print_ingest(report)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def run(
+    as_of: AsOf = None,
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", help="Rebuild every derived table from the raw ones.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run one micro-batch: land, transform, validate, publish, plan, apply, confirm.
+
+    Without a destination configured it says so and stops after publishing. Receipts of what was pushed are recorded by a second, short batch.
+    """
+    from orchestration.cli.screens import print_run, stages
+
+    settings = Settings()
+    instant = _instant(as_of)
+    with stages(quiet=as_json) as say:
+        say("starting")
+        from orchestration.micro_batch import run_micro_batches
+        from orchestration.progress import listening
+
+        with listening(say):
+            report = run_micro_batches(settings, as_of=instant, full_refresh=full_refresh)
+    if as_json:
+        _print_json(
+            [
+                {
+                    "run_id": batch.run_id,
+                    "seconds": round(batch.seconds, 3),
+                    "steps": {name: round(value, 3) for name, value in batch.steps.items()},
+                    "rows_landed": batch.rows_landed(),
+                    "rows_pushed": batch.rows_pushed(),
+                    "failed_checks": batch.failed_checks,
+                }
+                for batch in report.batches
+            ]
+        )
+    else:
+        print_run(settings, report)
+    raise typer.Exit(EXIT_CHECKS if report.failed_checks else EXIT_OK)
+
+
+@app.command()
+def plan(
+    system: Annotated[str, typer.Argument(help="Destination, e.g. salesforce.")],
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what would be written to a destination, and seal it; nothing is sent."""
+    from orchestration import push
+    from orchestration.cli.screens import print_plan
+    from orchestration.writer_lock import warehouse_writer
+
+    settings = Settings()
+    push.require_destination(system)
+    with warehouse_writer(settings):
+        planned = push.make_plan(settings, system, as_of=_instant(as_of) or datetime.now(UTC))
+    if as_json:
+        _print_json(
+            {**planned.plan.as_dict(), "violations": [violation.message for violation in planned.violations]}
+        )
+    else:
+        print_plan(planned)
+    raise typer.Exit(EXIT_CHECKS if planned.violations else EXIT_OK)
+
+
+@app.command()
+def apply(
+    plan_id: Annotated[str, typer.Argument(metavar="PLAN", help="Id that `handoff plan` printed.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look everything up, write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send a sealed plan, read every row back and keep a receipt of each.
+
+    Refuses when the warehouse now wants something else, when the guard forbids it, and when consent is gone.
+    """
+    from orchestration import push
+    from orchestration.cli.screens import operation_progress, print_applied
+    from orchestration.writer_lock import warehouse_writer
+
+    settings = Settings()
+    with warehouse_writer(settings), operation_progress(quiet=as_json) as progress:
+        report = push.apply(settings, plan_id, dry_run=dry_run, progress=progress)
+    if as_json:
+        _print_json(report.as_dict())
+    else:
+        print_applied(report)
+    raise typer.Exit(EXIT_OK if report.is_clean else EXIT_OUTSIDE)
+
+
+@app.command()
+def explain(
+    who: Annotated[str, typer.Argument(metavar="EMAIL|PERSON_ID", help="An e-mail address or a person_id.")],
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say who somebody is, why their records are linked, why this score, why this owner, and what the CRM was told."""
+    from orchestration.cli.screens import print_explanation
+    from orchestration.explain import explain_person
+
+    explanation = explain_person(Settings(), who, as_of=_instant(as_of))
+    if as_json:
+        _print_json(explanation.as_dict())
+    else:
+        print_explanation(explanation)
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One SQL statement; `show all tables` lists what there is.")],
+    output: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the published file. Never locks, never waits, cannot change anything."""
+    from orchestration.cli.screens import print_rows
+    from orchestration.serving import query as ask
+
+    columns, rows = ask(Settings(), sql)
+    print_rows(columns, rows, "json" if as_json else output.value)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default HANDOFF_EDGE_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; default HANDOFF_EDGE_PORT.")] = None,
+) -> None:
+    """Serve the edge: POST /v1/events, POST /webhooks/{system}, GET /health/live and /health/ready."""
+    settings = Settings()
+    print(
+        f"edge on http://{host or settings.edge_host}:{port or settings.edge_port}  (log: {settings.log_path}; Ctrl-C stops)",
+        file=sys.stderr,
+        flush=True,
+    )
+    from ingestion.edge.app import serve as serve_edge
+
+    serve_edge(settings, host, port)
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int | None, typer.Option(help="Port; default HANDOFF_SANDBOX_PORT.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the company; default HANDOFF_SANDBOX_SEED.")] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Forget everything written to it before.")] = False,
+) -> None:
+    """Serve a simulated company: a HubSpot-shaped MAP, a Salesforce-shaped CRM and a calendar over HTTP."""
+    from ingestion.sandbox.credentials import environment
+
+    settings = Settings()
+    chosen_port = port or settings.sandbox_port
+    address = f"http://127.0.0.1:{chosen_port}"
+    print(f"# sandbox on {address}; point Handoff at it with:", flush=True)
+    for name, value in environment(address, seed or settings.sandbox_seed).items():
+        print(f"export {name}='{value}'", flush=True)
+    from ingestion.sandbox.app import serve as serve_sandbox
+    from ingestion.sandbox.app import state_file
+
+    if reset:
+        state_file(settings).unlink(missing_ok=True)
+    serve_sandbox(settings, chosen_port, seed=seed)
+
+
+@app.command()
+def ui(
+    port: Annotated[int | None, typer.Option(help="Port; default HANDOFF_UI_PORT.")] = None,
+) -> None:
+    """Open Dagster on the warehouse: every asset, check, run, sensor and schedule. Ctrl-C stops all of it."""
+    settings = Settings()
+    print(f"Dagster on http://127.0.0.1:{port or settings.ui_port} (first start takes some seconds; Ctrl-C stops)", flush=True)
+    from orchestration.ui import serve_ui
+
+    raise typer.Exit(serve_ui(settings, port or settings.ui_port))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check the set-up and reconcile every row: what was received is in the warehouse, in quarantine or on its way."""
+    from orchestration.cli.screens import print_doctor
+    from orchestration.doctor import examine
+
+    findings = examine(Settings())
+    if as_json:
+        _print_json(findings.as_dict())
+    else:
+        print_doctor(findings)
+    raise typer.Exit(findings.exit_code)
+
+
+def _instant(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise HandoffError(
+            "BAD_REQUEST",
+            f"'{text}' is no instant",
+            remedy="Give ISO 8601, e.g. --as-of 2026-11-01T00:00Z.",
+        ) from None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, default=str, indent=2))
+
+
+def _error_json(error: HandoffError) -> dict[str, Any]:
+    return {
+        "code": error.code,
+        "message": error.message,
+        "path": error.path,
+        "remedy": error.remedy,
+        "retryable": error.entry.retryable,
+    }
+
+
+def main() -> None:
+    """Entry point: runs a verb and turns what a person can mend into one clear message and an exit code."""
+    try:
+        app()
+    except HandoffError as error:
+        if "--json" in sys.argv:
+            _print_json({"error": _error_json(error)})
+        else:
+            where = f" ({error.path})" if error.path and error.path not in error.message else ""
+            print(f"{error.code}: {error.message}{where}\n  {error.remedy}", file=sys.stderr)
+        sys.exit(error.entry.exit_code)
+    except KeyboardInterrupt:
+        print("stopped; what was finished is kept, run it again to go on", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # `handoff query … | head` closed the pipe: that is no error.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

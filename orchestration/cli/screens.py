@@ -1,0 +1,378 @@
+"""What the verbs print; takes results, computes nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ingestion.settings import Settings
+
+if TYPE_CHECKING:
+    from ingestion.landing.ingest_report import IngestReport
+    from ingestion.outbound.apply import ApplyReport
+    from orchestration.demo import DemoResult
+    from orchestration.doctor import Findings
+    from orchestration.explain import Explanation
+    from orchestration.micro_batch import RunReport
+    from orchestration.push import Planned
+
+_STATE_STYLES = {"ok": "green", "warning": "yellow", "wrong": "bold red"}
+_SHOWN_CHANGES = 12
+_BAR_CELLS = 28
+
+
+def _console(*, stderr: bool = False) -> Console:
+    # Piped output keeps whole lines; a terminal gets its own width.
+    return Console(stderr=stderr, highlight=False, width=None if sys.stdout.isatty() else 130)
+
+
+@contextmanager
+def stages(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A spinner with what is being done now and for how long, on stderr; plain lines where there is no terminal."""
+    console = _console(stderr=True)
+    if quiet:
+        yield lambda _: None
+    elif console.is_terminal:
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        with Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+        ) as progress:
+            task = progress.add_task("", total=None)
+            yield lambda text: progress.update(task, description=text)
+    else:
+        yield lambda text: print(f"… {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def row_progress(*, quiet: bool) -> Iterator[Callable[[str, int], None]]:
+    """Rows so far by what is being read."""
+    with stages(quiet=quiet) as say:
+        yield lambda name, rows: say(f"{name}: {rows:,} rows")
+
+
+@contextmanager
+def operation_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Operations done of all, by object."""
+    with stages(quiet=quiet) as say:
+        yield lambda name, done, total: say(f"{name}: {done:,} of {total:,}")
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], output: str) -> None:
+    """Rows of a query as a table, CSV or JSON."""
+    if output == "json":
+        print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], default=str, indent=2))
+    elif output == "csv":
+        writer = csv.writer(sys.stdout)
+        writer.writerow(columns)
+        writer.writerows(rows)
+    else:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*("" if value is None else str(value) for value in row))
+        console = _console()
+        console.print(table)
+        console.print(f"{len(rows):,} rows", style="dim")
+
+
+def print_ingest(report: IngestReport) -> None:
+    """What became of each row of each file."""
+    console = _console()
+    table = _table("file", "rows", "accepted", "known already", "conflict", "quarantined")
+    for file in report.files:
+        if file.refused is not None:
+            continue
+        table.add_row(
+            file.path.name, *(f"{n:,}" for n in (file.rows, file.accepted, file.duplicate, file.conflict, file.quarantined))
+        )
+    if table.row_count:
+        console.print(table)
+    for file in report.files:
+        if file.refused is not None:
+            console.print(Text(f"{file.path}: {file.refused.code}: {file.refused.message}", style="red"))
+            console.print(f"  {file.refused.remedy}")
+            console.print("  Nothing of this file was taken.", style="dim")
+        for problem in file.problems:
+            console.print(Text(f"{file.path.name}:{problem.line}: {problem.code}: {problem.message}", style="yellow"))
+            console.print(f"  {problem.remedy}", style="dim")
+        rest = sum(file.reasons.values()) - len(file.problems)
+        if rest > 0:
+            console.print(f"  … and {rest:,} more: {dict(file.reasons)}", style="dim")
+    if report.dry_run:
+        console.print("Dry run: nothing was written.", style="dim")
+    elif report.accepted:
+        console.print(f"{report.accepted:,} events in the log after {report.seconds:.1f} s. Next: handoff run")
+
+
+def print_run(settings: Settings, report: RunReport) -> None:
+    """Each batch's steps and what it moved."""
+    console = _console()
+    table = _table("batch", "landed", "pushed", "seconds", "slowest step")
+    for number, batch in enumerate(report.batches, start=1):
+        slowest = max(batch.steps.items(), key=lambda item: item[1], default=("", 0.0))
+        table.add_row(
+            "micro-batch" if number == 1 else "receipts",
+            f"{batch.rows_landed():,}",
+            f"{batch.rows_pushed():,}",
+            f"{batch.seconds:.1f}",
+            f"{slowest[0]} {slowest[1]:.1f} s",
+        )
+    console.print(table)
+    first = report.batches[0]
+    for key, metadata in sorted(first.assets.items()):
+        if key.startswith("ops/pushes_"):
+            system = key.removeprefix("ops/pushes_")
+            if not metadata.get("configured"):
+                console.print(f"{system} is not configured: decided and published, nothing pushed.", style="yellow")
+                continue
+            told = ", ".join(
+                f"{name.removeprefix('rows_')} {value}"
+                for name, value in metadata.items()
+                if name.startswith("rows_") and value
+            )
+            console.print(f"{system}: {told or 'nothing to do, the CRM agrees'}")
+    for asset, check, messages in report.failed_checks:
+        console.print(Text(f"check failed: {asset} {check}: {'; '.join(messages[:3])}", style="red"))
+    console.print(f"Published: {settings.serving_path}")
+
+
+def print_plan(planned: Planned) -> None:
+    """Counts, samples with old and new values, and what the guard says."""
+    console = _console()
+    plan = planned.plan
+    if not plan.operations:
+        console.print(f"{plan.system} agrees with the warehouse: nothing to write.", style="green")
+    else:
+        table = _table("object", "create", "update", "refused (consent)")
+        for name, counts in plan.counts().items():
+            table.add_row(name, f"{counts.creates:,}", f"{counts.updates:,}", f"{counts.refused:,}")
+        console.print(table)
+        for operation in plan.operations[:_SHOWN_CHANGES]:
+            kind = "create" if operation.is_create else "update"
+            console.print(Text(f"{kind} {operation.object} {operation.target_id or operation.external_id}", style="bold"))
+            for field, change in operation.changes.items():
+                old = "" if change.get("old") is None else f"{change['old']} → "
+                console.print(Text(f"    {field}: {old}{change.get('new')}"), overflow="ellipsis", no_wrap=True)
+        rest = len(plan.operations) - _SHOWN_CHANGES
+        if rest > 0:
+            console.print(f"… and {rest:,} more; --json shows all", style="dim")
+    for violation in planned.violations:
+        console.print(Text(f"GUARD_REFUSED: {violation.message}", style="red"))
+        console.print(f"  {violation.remedy}")
+    console.print(f"Plan {plan.plan_id}" + ("" if planned.violations else f"   →   handoff apply {plan.plan_id}"))
+
+
+def print_applied(report: ApplyReport) -> None:
+    """What became of each operation."""
+    console = _console()
+    counts = {name: count for name, count in report.counts().items() if count}
+    console.print(f"{report.system}: " + (", ".join(f"{name} {count:,}" for name, count in counts.items()) or "nothing to do"))
+    for row in report.rows:
+        if row.status in ("failed", "refused", "superseded", "in_flight"):
+            console.print(
+                Text(f"{row.status} {row.object} {row.external_id}: {row.code or ''} {row.message or ''}".rstrip(), style="yellow")
+            )
+    if report.halted:
+        console.print(Text(f"stopped early: {report.halted}; the next run goes on", style="red"))
+
+
+def print_explanation(explanation: Explanation) -> None:
+    """Who, why linked, why this score, why this owner, what was pushed."""
+    console = _console()
+    person = explanation.person
+    name = " ".join(part for part in (person["first_name"], person["last_name"]) if part) or person["email"] or "?"
+    console.print(Text(f"{name}  <{person['email']}>  {person['company'] or ''}", style="bold"))
+    console.print(f"person_id {person['person_id']}, first seen {_when(person['first_seen_at'])}", style="dim")
+
+    console.print(Text("\nWho: records that are this person", style="bold"))
+    for record in explanation.records:
+        links = ", ".join(f"{link['identifier_type']} {link['identifier_value']}" for link in record["evidence"])
+        gone = " (deleted there)" if record["is_deleted"] else ""
+        console.print(f"  {record['system']}/{record['record_type']}/{record['record_id']}{gone}  linked by: {links or 'nothing: alone'}")
+
+    console.print(Text(f"\nWhy this score: {explanation.score:.1f} points as of {_when(explanation.as_of)}", style="bold"))
+    table = _table("points", "reason", "times", "before decay", "half-life", "cap", "last")
+    for row in explanation.contributions:
+        table.add_row(
+            f"{row['points']:+.1f}",
+            f"{row['label']} ({row['rule_id']}@{row['scoring_version']})",
+            str(row["entry_count"]),
+            f"{row['undecayed_points']:+.0f}",
+            f"{row['half_life_days']:.0f} d" if row["half_life_days"] else "stays",
+            f"{row['cap']:.0f}" if row["cap"] is not None else "",
+            _when(row["last_at"]),
+        )
+    console.print(table)
+    for mql in explanation.mqls:
+        console.print(
+            f"  became an MQL {_when(mql['reached_at'])} with {mql['score']:.1f} points, grade {mql['grade']} (scoring {mql['scoring_version']})"
+        )
+    if not explanation.mqls:
+        console.print("  has not reached the threshold", style="dim")
+
+    console.print(Text("\nWhy this owner", style="bold"))
+    for assignment in explanation.assignments:
+        console.print(
+            f"  {assignment['rep_name'] or 'nobody'} <{assignment['rep_email'] or ''}>, first touch due "
+            f"{_when(assignment['sla_due_at'])} (routing {assignment['routing_version']})"
+        )
+        for step in assignment["reason_path"]:
+            console.print(f"    · {step}")
+    if not explanation.assignments:
+        console.print("  not assigned", style="dim")
+
+    console.print(Text("\nConsent", style="bold"))
+    for consent in explanation.consents:
+        console.print(
+            f"  {_when(consent['occurred_at'])} {consent['channel']}/{consent['purpose']}: {consent['status']}"
+            f" ({consent['lawful_basis']}, {consent['source'] or consent['system']})"
+        )
+    if not explanation.consents:
+        console.print("  nothing is known: unknown means no", style="dim")
+
+    console.print(Text("\nWhat the CRM was told", style="bold"))
+    for push in explanation.pushes:
+        console.print(
+            f"  {_when(push['planned_at'])} {push['system']} {push['action']} {push['object']} {push['record_id'] or ''}: "
+            f"{push['status']} {push['error_code'] or ''}".rstrip()
+        )
+    if not explanation.pushes:
+        console.print("  nothing", style="dim")
+
+
+def print_doctor(findings: Findings) -> None:
+    """Each look, then the reconciliation to the row."""
+    console = _console()
+    for finding in findings.findings:
+        console.print(Text(f"{finding.state:<8}", style=_STATE_STYLES[finding.state]) + Text(f"{finding.name}: {finding.told}"))
+        if finding.remedy:
+            console.print(f"        → {finding.remedy}")
+    if findings.counts:
+        console.print(Text("\nReconciliation: received = warehouse + quarantine + on the way", style="bold"))
+        table = _table("what", "received", "warehouse", "quarantine", "on the way", "missing")
+        for count in findings.counts:
+            table.add_row(
+                count.what,
+                *(f"{n:,}" for n in (count.received, count.in_warehouse, count.in_quarantine, count.in_flight, count.missing)),
+            )
+        console.print(table)
+    if findings.files:
+        console.print(Text("\nFiles: rows = accepted + known already + conflict + quarantined", style="bold"))
+        table = _table("file", "ingested", "rows", "accepted", "known already", "conflict", "quarantined")
+        for file in findings.files:
+            table.add_row(
+                file.path,
+                _when(file.ingested_at),
+                *(f"{n:,}" for n in (file.rows, file.accepted, file.duplicate, file.conflict, file.quarantined)),
+            )
+        console.print(table)
+
+
+def print_demo(result: DemoResult) -> None:
+    """The first screen: funnel, latency, newest MQLs, KPIs, quarantine, and where to look next."""
+    from orchestration.overview import KPI_GROUPS, KPI_TITLES
+
+    console = _console()
+    console.print(
+        Text(f"\nHandoff demo  ·  simulated company, seed {result.seed}  ·  {result.seconds:.0f} s", style="bold")
+    )
+
+    console.print(Text("\nFunnel", style="bold"))
+    titles = {
+        "activities": "activities", "people": "people", "mqls": "qualified (MQL)", "owned": "owned by a rep",
+        "meeting": "MQLs with a meeting", "won": "won",
+    }
+    people = dict(result.funnel).get("people", 0)
+    former: int | None = None
+    for name, count in result.funnel:
+        share = "" if name == "activities" or not former else f"{count / former:6.1%} of the step before"
+        bar = "" if name == "activities" else "█" * max(round(_BAR_CELLS * count / max(people, 1)), 1 if count else 0)
+        console.print(f"  {titles[name]:<20}{count:>7,}  {bar:<{_BAR_CELLS}} {share if former != count or share else ''}")
+        former = count if name != "activities" else None
+
+    console.print(Text("\nForm submit → CRM (median of the live form submits)", style="bold"))
+    for name, seconds in result.latency:
+        console.print(f"  {name:<36}{seconds:7.1f} s")
+    if result.latency:
+        stages_only = [row for row in result.latency if not row[0].startswith(("form submit", "  "))]
+        slowest = max(stages_only, key=lambda item: item[1])
+        console.print(f"  slowest step: {slowest[0]} ({slowest[1]:.1f} s)", style="yellow")
+
+    console.print(Text("\nNewest MQLs", style="bold"))
+    now = datetime.now(UTC)
+    for mql in result.mqls:
+        left = (mql["sla_due_at"] - now).total_seconds() / 60 if mql["sla_due_at"] else 0
+        due = f"first touch in {left:.0f} min" if left >= 0 else f"due since {_span(-left)}"
+        console.print(
+            Text(f"  {mql['score']:5.1f} {mql['grade']}  ", style="bold")
+            + Text(f"{mql['name']}, {mql['company'] or mql['email']}  →  {mql['owner'] or 'nobody'} ({mql['territory']}), {due}")
+        )
+        reasons = "  ".join(f"{reason['points']:+.0f} {reason['label']}" for reason in mql["reasons"] if abs(reason["points"]) >= 0.5)
+        console.print(f"           {reasons}", style="dim", overflow="ellipsis", no_wrap=True)
+
+    console.print(Text("\nKPIs", style="bold"))
+    values = {row["kpi"]: row for row in result.kpis}
+    for group in KPI_GROUPS:
+        for kpi in group:
+            title, unit = KPI_TITLES[kpi]
+            row = values.get(kpi)
+            if row is None or row["value"] is None:
+                console.print(f"  {kpi:<24}{'–':>10}  {title} (nothing to measure yet)", style="dim")
+                continue
+            shown = f"{row['value']:.1%}" if unit == "%" else f"{row['value']:.1f} {unit}"
+            console.print(f"  {kpi:<24}{shown:>10}  {title}  ({row['numerator']:,.0f} / {row['denominator']:,.0f})")
+
+    console.print(Text("\nNeeds attention", style="bold"))
+    for row in result.quarantine:
+        console.print(Text(f"  {row['code']:<20}{row['count']:>4}  ", style="yellow") + Text(str(row["message"])), overflow="ellipsis", no_wrap=True)
+    for row in result.held_back:
+        console.print(f"  {'CONSENT_MISSING':<20}{row['count']:>4}  MQLs not pushed: consent {row['consent_state']}", style="yellow")
+    for row in result.pushes:
+        if row["status"] != "confirmed":
+            console.print(f"  {row['object']} {row['status']} {row['count']}", style="yellow")
+    confirmed = ", ".join(f"{row['count']} {row['object']}s" for row in result.pushes if row["status"] == "confirmed")
+    console.print(f"  pushed and read back from the CRM: {confirmed or 'nothing'}", style="green")
+
+    home = result.home
+    console.print(Text("\nOpen", style="bold"))
+    who = result.mqls[0]["email"] if result.mqls else "EMAIL"
+    for command, what in (
+        (f"export HANDOFF_HOME={home}", "speak to the demo's state"),
+        (f"handoff explain {who}", "why this person, this score, this owner"),
+        ('handoff query "select * from marts.fct_mqls limit 5"', "any SQL on the published file"),
+        ("handoff ui", "Dagster: assets, checks, runs"),
+        ("handoff doctor", "set-up and reconciliation to the row"),
+        (f"{home}/serving/handoff.duckdb", "the serving file, for any DuckDB client"),
+        (f"{home}/artifacts/data_docs/index.html", "what Great Expectations said at the doors"),
+    ):
+        console.print(f"  {command:<64} {what}", soft_wrap=True)
+    timings = "  ".join(f"{name.split(':')[0]} {seconds:.0f} s" for name, seconds in result.timings)
+    console.print(f"\n{timings}", style="dim", soft_wrap=True)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    return table
+
+
+def _when(instant: datetime | None) -> str:
+    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ") if instant else "–"
+
+
+def _span(minutes: float) -> str:
+    if minutes < 120:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.0f} h" if minutes < 2880 else f"{minutes / 1440:.0f} days"

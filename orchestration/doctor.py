@@ -1,0 +1,208 @@
+"""Looks at the set-up and the state and says what is wrong and what to do; mends nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+from ingestion.errors.catalog import HandoffError
+from ingestion.settings import Settings
+from orchestration.reconciliation import Count, IngestedFile, ingested_files, reconcile
+
+# Where the databases that ship with Python and DuckDB have disagreed; a slot in these must not move by an hour.
+_ZONES = ("Europe/Berlin", "America/New_York", "America/Vancouver", "America/Winnipeg", "Africa/Casablanca", "America/Havana", "Asia/Tokyo")
+
+OK, WARNING, WRONG = "ok", "warning", "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One look: `state` ok, warning or wrong; `remedy` says what to do unless it is ok."""
+
+    name: str
+    state: str
+    told: str
+    remedy: str | None = None
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All looks and the reconciliation."""
+
+    findings: tuple[Finding, ...]
+    counts: tuple[Count, ...]
+    files: tuple[IngestedFile, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 when nothing is wrong; 4 for set-up, 1 for rows that are missing."""
+        wrong = [finding.exit_code or 4 for finding in self.findings if finding.state == WRONG]
+        if wrong:
+            return max(wrong)
+        return 1 if any(count.missing for count in self.counts) else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "findings": [asdict(finding) for finding in self.findings],
+            "reconciliation": [{**asdict(count), "missing": count.missing} for count in self.counts],
+            "files": [asdict(file) for file in self.files],
+        }
+
+
+def examine(settings: Settings) -> Findings:
+    """Run every look; a look that raises is a finding, not a crash."""
+    looks: list[tuple[str, Callable[[Settings], str]]] = [
+        ("versions", _versions),
+        ("home", _home),
+        ("policies", _policies),
+        ("event log", _event_log),
+        ("warehouse", _warehouse),
+        ("serving file", _serving),
+        ("time zones", _time_zones),
+        ("systems", _systems),
+    ]
+    findings = [_look(name, look, settings) for name, look in looks]
+    counts: list[Count] = []
+    files: list[IngestedFile] = []
+    if all(finding.state != WRONG for finding in findings) and settings.warehouse_path.exists():
+        try:
+            counts = reconcile(settings)
+            files = ingested_files(settings)
+        except HandoffError as error:
+            findings.append(_finding_of("reconciliation", error))
+        missing = sum(count.missing for count in counts)
+        findings.append(
+            Finding(
+                "reconciliation",
+                WRONG if missing else OK,
+                f"{missing} rows are nowhere" if missing else "every row received is accounted for",
+                "Run `handoff run`; if it stays, `handoff run --full-refresh`." if missing else None,
+                1,
+            )
+        )
+    return Findings(tuple(findings), tuple(counts), tuple(files))
+
+
+class _Unwell(Exception):
+    """A look that found something short of wrong."""
+
+    def __init__(self, told: str, remedy: str) -> None:
+        super().__init__(told)
+        self.remedy = remedy
+
+
+def _look(name: str, look: Callable[[Settings], str], settings: Settings) -> Finding:
+    try:
+        return Finding(name, OK, look(settings))
+    except _Unwell as warning:
+        return Finding(name, WARNING, str(warning), warning.remedy)
+    except HandoffError as error:
+        return _finding_of(name, error)
+
+
+def _finding_of(name: str, error: HandoffError) -> Finding:
+    return Finding(name, WRONG, f"{error.code}: {error.message}", error.remedy, error.entry.exit_code)
+
+
+def _versions(_: Settings) -> str:
+    names = ("duckdb", "dbt-core", "dbt-duckdb", "dlt", "dagster", "great-expectations")
+    return f"python {sys.version.split()[0]}, " + ", ".join(f"{name} {version(name)}" for name in names)
+
+
+def _home(settings: Settings) -> str:
+    import os
+    import shutil
+
+    if not settings.root.exists():
+        return f"{settings.root} (will be created)"
+    if not os.access(settings.root, os.W_OK):
+        raise HandoffError(
+            "FILE_UNREADABLE", f"{settings.root} cannot be written", remedy="Give HANDOFF_HOME a folder of yours."
+        )
+    free = shutil.disk_usage(settings.root).free / 1e9
+    if free < 1:
+        raise _Unwell(f"{free:.1f} GB left for {settings.root}", "Free some space: the log refuses events on a full disk.")
+    return f"{settings.root} ({free:.0f} GB free)"
+
+
+def _policies(settings: Settings) -> str:
+    from models.policies.load import load_policies
+
+    policies = load_policies(settings.policies)
+    return ", ".join(f"{kind} {name}" for kind, name in sorted(policies.active.items()))
+
+
+def _event_log(settings: Settings) -> str:
+    if not settings.log_path.exists():
+        return "empty (made with the first event)"
+    from ingestion.log.owner import open_reader
+
+    with contextlib.closing(open_reader(settings)) as log:
+        return f"{log.last_seq():,} events"
+
+
+def _warehouse(settings: Settings) -> str:
+    if not settings.warehouse_path.exists():
+        raise _Unwell("nothing has landed yet", "`handoff ingest FILE` or `handoff sandbox`, then `handoff run`.")
+    from ingestion.landing.warehouse import connect
+
+    with contextlib.closing(connect(settings)) as connection:
+        row = connection.execute("select count(*) from duckdb_tables()").fetchone()
+    size = settings.warehouse_path.stat().st_size / 1e6
+    return f"{row[0] if row else 0} tables, {size:.1f} MB"
+
+
+def _serving(settings: Settings) -> str:
+    from orchestration.serving import open_serving
+
+    if not settings.serving_path.exists():
+        raise _Unwell("nothing is published yet", "`handoff run` publishes it.")
+    with contextlib.closing(open_serving(settings)) as connection:
+        row = connection.execute(
+            "select count(*) from duckdb_tables() where schema_name = 'marts'"
+        ).fetchone()
+    header = settings.serving_path.read_bytes()[:16]
+    return f"{settings.serving_path} ({row[0] if row else 0} marts, storage version {header[12]})"
+
+
+def _time_zones(_: Settings) -> str:
+    """Python and DuckDB carry a time-zone database each; both are asked the same wall clocks."""
+    from datetime import UTC, datetime
+    from zoneinfo import ZoneInfo
+
+    import duckdb
+
+    apart: list[str] = []
+    with contextlib.closing(duckdb.connect(":memory:", config={"TimeZone": "UTC"})) as connection:
+        for zone in _ZONES:
+            for month in (1, 7):
+                instant = datetime(2026, month, 15, 12, tzinfo=UTC)
+                row = connection.execute(
+                    "select timezone(?, ?::timestamptz)", [zone, instant]
+                ).fetchone()
+                if row is None or row[0] != instant.astimezone(ZoneInfo(zone)).replace(tzinfo=None):
+                    apart.append(zone)
+                    break
+    if apart:
+        raise _Unwell(
+            f"Python and DuckDB disagree about {', '.join(apart)}",
+            "Local times of these zones may be an hour off; update the system's tzdata.",
+        )
+    return f"Python and DuckDB agree on {len(_ZONES)} zones"
+
+
+def _systems(settings: Settings) -> str:
+    from ingestion.connectors import catalog
+    from ingestion.landing.polls import configured_systems
+
+    configured = configured_systems(settings)
+    told = f"polled: {', '.join(configured) or 'none'}; known: {', '.join(catalog.known_systems(settings))}"
+    if not configured:
+        raise _Unwell(told, "Set HANDOFF_<SYSTEM>_URL and its credentials, or try `handoff sandbox`.")
+    return told

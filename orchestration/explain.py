@@ -1,0 +1,145 @@
+"""Answers "why": one person's records, links, points, crossings, owner and pushes, from the serving file; decides nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ingestion.errors.catalog import HandoffError
+from ingestion.settings import Settings
+from orchestration.serving import open_serving
+
+if TYPE_CHECKING:
+    import duckdb
+
+Row = dict[str, Any]
+
+# The score at any instant, straight from the ledger: the same arithmetic as fct_scores, for one person.
+_CONTRIBUTIONS = """
+    with decayed as (
+        select
+            rule_id, any_value(label) as label, any_value(entry_kind) as entry_kind, any_value(scoring_version) as scoring_version,
+            count(*) as entry_count, any_value(cap) as cap, any_value(half_life_days) as half_life_days, max(occurred_at) as last_at,
+            sum(points) as undecayed_points,
+            sum(points * case when half_life_days is null then 1.0
+                else pow(0.5, (epoch_us($as_of::timestamptz) - epoch_us(occurred_at)) / 86400e6 / half_life_days) end) as decayed_points
+        from marts.fct_score_ledger
+        where person_id = $person_id and occurred_at <= $as_of::timestamptz
+        group by rule_id
+    )
+    select *, case when cap is null then decayed_points when decayed_points < 0 then greatest(decayed_points, -cap)
+        else least(decayed_points, cap) end as points
+    from decayed order by points desc, rule_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything there is to say about one person at `as_of`; each list holds rows as the marts have them."""
+
+    person: Row
+    as_of: datetime
+    score: float
+    records: list[Row]
+    contributions: list[Row]
+    mqls: list[Row]
+    assignments: list[Row]
+    consents: list[Row]
+    pushes: list[Row]
+
+    def as_dict(self) -> Row:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def explain_person(settings: Settings, who: str, *, as_of: datetime | None = None) -> Explanation:
+    """Explain the person with this e-mail address (any spelling any record has) or person_id; raises NOT_FOUND."""
+    with contextlib.closing(open_serving(settings)) as connection:
+        person = _find(connection, who)
+        instant = as_of or datetime.now(UTC)
+        values = {"person_id": person["person_id"], "as_of": instant}
+        contributions = _rows(connection, _CONTRIBUTIONS, values)
+        return Explanation(
+            person=person,
+            as_of=instant,
+            score=round(sum(row["points"] for row in contributions), 6),
+            records=[
+                {**row, "evidence": json.loads(row["evidence"])}
+                for row in _rows(
+                    connection,
+                    "select system, record_type, record_id, evidence, is_deleted, valid_from, first_received_at "
+                    "from marts.entity_map where person_id = $person_id order by first_received_at, system, record_id",
+                    {"person_id": person["person_id"]},
+                )
+            ],
+            contributions=contributions,
+            mqls=[
+                {**row, "reasons": json.loads(row["reasons"])}
+                for row in _rows(
+                    connection,
+                    "select * from marts.fct_mqls where person_id = $person_id and reached_at <= $as_of::timestamptz order by reached_at",
+                    values,
+                )
+            ],
+            assignments=[
+                {**row, "reason_path": json.loads(row["reason_path"])}
+                for row in _rows(
+                    connection,
+                    "select assignments.*, reps.name as rep_name, reps.email as rep_email, reps.time_zone "
+                    "from marts.fct_assignments as assignments left join marts.dim_reps as reps using (rep_id) "
+                    "where person_id = $person_id order by assigned_at",
+                    {"person_id": person["person_id"]},
+                )
+            ],
+            consents=_rows(
+                connection,
+                "select channel, purpose, status, lawful_basis, source, system, occurred_at from marts.fct_consents "
+                "where person_id = $person_id and occurred_at <= $as_of::timestamptz order by occurred_at",
+                values,
+            ),
+            pushes=_rows(
+                connection,
+                "select system, object, action, record_id, status, error_code, planned_at, confirmed_at from marts.fct_pushes "
+                "where person_id = $person_id order by planned_at, object",
+                {"person_id": person["person_id"]},
+            ),
+        )
+
+
+def _find(connection: duckdb.DuckDBPyConnection, who: str) -> Row:
+    people = _rows(
+        connection, "select * from marts.dim_people where person_id = $who", {"who": who.strip().lower()}
+    )
+    if not people:
+        # Any address any of the person's records carries, in any spelling; the evidence holds them all.
+        people = _rows(
+            connection,
+            "select distinct people.* from marts.dim_people as people join marts.entity_map as records using (person_id) "
+            "where lower(people.email) = $who or (records.record_type = 'email' and records.record_id = $who) "
+            "or contains(records.evidence, '\"identifier_value\":\"' || $who || '\"')",
+            {"who": who.strip().lower()},
+        )
+    if not people:
+        raise HandoffError(
+            "NOT_FOUND",
+            f"nobody is known as '{who}'",
+            remedy="Give an e-mail address or a person_id, e.g. from "
+            "`handoff query \"select person_id, email from marts.dim_people limit 5\"`.",
+        )
+    if len(people) > 1:
+        ids = ", ".join(sorted(row["person_id"] for row in people))
+        raise HandoffError(
+            "NOT_FOUND",
+            f"'{who}' is a mailbox of {len(people)} people: {ids}",
+            remedy="Name one of them by person_id.",
+        )
+    return people[0]
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, values: Row) -> list[Row]:
+    cursor = connection.execute(sql, values)
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -1,0 +1,138 @@
+"""Runs the micro-batch job in this process, as a Dagster run like any other, until nothing is left to settle."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ingestion.errors.catalog import HandoffError
+from ingestion.settings import Settings
+from orchestration.instance import PID_TAG, open_instance
+from orchestration.writer_lock import warehouse_writer
+
+# Receipts of what a batch pushed are events themselves: one more batch records them and finds nothing to push.
+MAX_BATCHES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One run of the job: seconds by step, metadata by asset key ("marts/fct_scores"), failed checks as (asset, check, messages)."""
+
+    run_id: str
+    seconds: float
+    steps: dict[str, float]
+    assets: dict[str, dict[str, Any]]
+    failed_checks: tuple[tuple[str, str, list[str]], ...] = ()
+
+    def rows_pushed(self) -> int:
+        """Operations that were sent to any destination."""
+        return sum(
+            int(metadata.get("rows_planned", 0) or 0)
+            for key, metadata in self.assets.items()
+            if key.startswith("ops/pushes_")
+        )
+
+    def rows_landed(self) -> int:
+        """Rows that landed in any raw table."""
+        return sum(int(metadata.get("rows_landed", 0) or 0) for metadata in self.assets.values())
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """The batches of one `handoff run`."""
+
+    batches: tuple[Batch, ...] = field(default_factory=tuple)
+
+    @property
+    def failed_checks(self) -> list[tuple[str, str, list[str]]]:
+        return [check for batch in self.batches for check in batch.failed_checks]
+
+
+def run_micro_batches(
+    settings: Settings, *, as_of: datetime | None = None, full_refresh: bool = False
+) -> RunReport:
+    """Land, transform, validate, publish, plan, apply and confirm; then once more for the receipts.
+
+    Raises WAREHOUSE_LOCKED at once when another process is writing, and otherwise the error that stopped the batch. What a stopped batch
+    had finished stays, and the next run goes on from there.
+    """
+    from orchestration.definitions import defs
+    from orchestration.jobs import MICRO_BATCH
+
+    batches: list[Batch] = []
+    with warehouse_writer(settings), open_instance(settings) as instance:
+        job = defs().resolve_job_def(MICRO_BATCH)
+        while len(batches) < MAX_BATCHES:
+            batch = _run_once(job, instance, as_of, full_refresh and not batches)
+            batches.append(batch)
+            if not batch.rows_pushed():
+                break
+    return RunReport(tuple(batches))
+
+
+def _run_once(job: Any, instance: Any, as_of: datetime | None, full_refresh: bool) -> Batch:
+    from dagster import DagsterExecutionInterruptedError
+    from dagster._core.errors import DagsterAssetCheckFailedError
+    from dagster._core.utils import make_new_run_id
+
+    started = time.monotonic()
+    run_id = make_new_run_id()
+    transform_config = {
+        "as_of": as_of.isoformat() if as_of else "",
+        "full_refresh": full_refresh,
+    }
+    try:
+        job.execute_in_process(
+            instance=instance,
+            run_id=run_id,
+            tags={PID_TAG: str(os.getpid())},
+            run_config={
+                "ops": {"transform": {"config": transform_config}},
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+        )
+    except DagsterAssetCheckFailedError as error:
+        asset, check, messages = _read_batch(instance, run_id, started).failed_checks[0]
+        raise HandoffError(
+            "EXPECTATION_FAILED", f"{asset} does not pass {check}: {'; '.join(messages[:3])}"
+        ) from error
+    except DagsterExecutionInterruptedError as error:
+        raise KeyboardInterrupt from error
+    return _read_batch(instance, run_id, started)
+
+
+def _read_batch(instance: Any, run_id: str, started: float) -> Batch:
+    from dagster import DagsterEventType
+
+    steps: dict[str, float] = {}
+    assets: dict[str, dict[str, Any]] = {}
+    failed: list[tuple[str, str, list[str]]] = []
+    begun: dict[str, float] = {}
+    for record in instance.all_logs(run_id):
+        event = record.dagster_event
+        if event is None:
+            continue
+        if event.event_type == DagsterEventType.STEP_START:
+            begun[event.step_key] = record.timestamp
+        elif event.event_type in (DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE):
+            steps[event.step_key] = record.timestamp - begun.get(event.step_key, record.timestamp)
+        elif event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
+            materialization = event.step_materialization_data.materialization
+            assets["/".join(materialization.asset_key.path)] = {
+                name: value.value for name, value in materialization.metadata.items()
+            }
+        elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+            evaluation = event.asset_check_evaluation_data
+            if not evaluation.passed:
+                told = evaluation.metadata.get("failed")
+                failed.append(
+                    (
+                        "/".join(evaluation.asset_key.path),
+                        evaluation.check_name,
+                        list(told.value) if told is not None else [],
+                    )
+                )
+    return Batch(run_id, time.monotonic() - started, steps, assets, tuple(failed))

@@ -1,0 +1,124 @@
+"""The figures of the first screen, each one query on the serving file; shown by the CLI, computed by the marts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+from ingestion.settings import Settings
+from orchestration.serving import open_serving
+
+Row = dict[str, Any]
+
+KPI_TITLES = {
+    "lead_ingestion_latency": ("form submit → confirmed CRM lead", "s"),
+    "event_delivery_success": ("events and pushes delivered", "%"),
+    "duplicate_rate": ("records that were duplicates", "%"),
+    "merge_correction_rate": ("duplicates people merged by hand", "%"),
+    "scoring_drift": ("MQLs against expected", "x"),
+    "mql_to_sql_acceptance": ("MQLs accepted by sales", "%"),
+    "time_to_first_touch": ("MQL to first touch", "h"),
+    "meeting_no_show_rate": ("meetings nobody came to", "%"),
+}
+
+# The rows of one KPI are in several dimensions; each belongs to one of the six of the design.
+KPI_GROUPS = (
+    ("lead_ingestion_latency",),
+    ("event_delivery_success",),
+    ("duplicate_rate", "merge_correction_rate"),
+    ("scoring_drift",),
+    ("mql_to_sql_acceptance", "time_to_first_touch"),
+    ("meeting_no_show_rate",),
+)
+
+
+def funnel(settings: Settings) -> list[tuple[str, int]]:
+    """Activities → people → MQL → owned → meeting → won, as counts."""
+    [row] = _ask(
+        settings,
+        """
+        select
+            (select count(*) from marts.fct_activities) as activities,
+            (select count(*) from marts.dim_people where not is_deleted) as people,
+            (select count(distinct person_id) from marts.fct_mqls) as mqls,
+            (select count(distinct person_id) from marts.fct_assignments where rep_id is not null) as owned,
+            (select count(distinct meetings.person_id) from marts.fct_meetings as meetings
+                join marts.fct_mqls as mqls using (person_id) where meetings.status in ('booked', 'rescheduled', 'held')) as meeting,
+            (select count(distinct person_id) from marts.fct_opportunities where is_won and not is_deleted) as won
+        """,
+    )
+    return [(name, int(row[name])) for name in ("activities", "people", "mqls", "owned", "meeting", "won")]
+
+
+def newest_mqls(settings: Settings, limit: int) -> list[Row]:
+    """The newest MQLs with their reasons, owner and SLA."""
+    rows = _ask(
+        settings,
+        f"""
+        select
+            coalesce(nullif(concat_ws(' ', people.first_name, people.last_name), ''), people.email) as name,
+            people.email, people.company, mqls.score, mqls.grade, mqls.reasons, mqls.scoring_version, mqls.reached_at,
+            reps.name as owner, reps.time_zone, assignments.territory, assignments.sla_due_at
+        from marts.fct_mqls as mqls
+        join marts.dim_people as people using (person_id)
+        left join marts.fct_assignments as assignments using (mql_id)
+        left join marts.dim_reps as reps on assignments.rep_id = reps.rep_id
+        order by mqls.reached_at desc, mqls.mql_id
+        limit {int(limit)}
+        """,
+    )
+    return [{**row, "reasons": json.loads(row["reasons"])} for row in rows]
+
+
+def kpis(settings: Settings) -> list[Row]:
+    """Each KPI over all days and its main dimension: numerator, denominator, value."""
+    return _ask(
+        settings,
+        """
+        select kpi, sum(numerator) as numerator, sum(denominator) as denominator, sum(numerator) / nullif(sum(denominator), 0) as value
+        from marts.fct_kpis_daily
+        group by kpi
+        """,
+    )
+
+
+def quarantined(settings: Settings) -> list[Row]:
+    """What was not accepted, by code, with the newest example's reason."""
+    return _ask(
+        settings,
+        """
+        select code, count(*) as count, any_value(event_type) as event_type, arg_max(message, quarantine_id) as message
+        from ops.quarantine
+        group by code
+        order by count desc, code
+        """,
+    )
+
+
+def held_back(settings: Settings) -> list[Row]:
+    """Owned MQLs that are not pushed for want of consent."""
+    return _ask(
+        settings,
+        """
+        select consent_state, count(*) as count
+        from ops.consent_holds
+        group by consent_state
+        order by consent_state
+        """,
+    )
+
+
+def push_outcomes(settings: Settings) -> list[Row]:
+    """What the destinations answered, by object and status."""
+    return _ask(
+        settings,
+        "select system, object, status, count(*) as count from marts.fct_pushes group by all order by all",
+    )
+
+
+def _ask(settings: Settings, sql: str) -> list[Row]:
+    with contextlib.closing(open_serving(settings)) as connection:
+        cursor = connection.execute(sql)
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

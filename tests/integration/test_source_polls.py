@@ -1,0 +1,299 @@
+"""Polling the sandbox over HTTP: everything once, only news afterwards, whatever the other side
+answers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from ingestion.connectors import catalog, polling
+from ingestion.connectors.extracted import Extracted
+from ingestion.errors.catalog import HandoffError
+from ingestion.landing import warehouse
+from ingestion.landing.polls import configured_systems, land_archive, poll
+from ingestion.sandbox.app import create_app
+from ingestion.sandbox.credentials import Tokens, environment
+from ingestion.settings import Settings
+
+ANCHOR = datetime(2026, 4, 1, tzinfo=UTC)
+COUNTS = {
+    "hubspot": {"contacts", "companies", "owners", "campaigns", "events"},
+    "salesforce": {
+        "leads", "contacts", "accounts", "opportunities", "users", "tasks",
+        "opportunity_contact_roles",
+    },
+    "calendar": {"events"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    url: str
+    app: FastAPI
+
+    def settings(self, home: Path, **changes: Any) -> Settings:
+        fields = {
+            name.removeprefix("HANDOFF_").lower(): value
+            for name, value in environment(self.url).items()
+        }
+        return Settings(home=home, **{**fields, **changes})
+
+    def fault(self, **fault: Any) -> None:
+        httpx.post(f"{self.url}/sandbox/faults", json=fault, trust_env=False).raise_for_status()
+
+    def requests(self, prefix: str) -> list[dict[str, Any]]:
+        answer = httpx.get(
+            f"{self.url}/sandbox/requests", params={"path_prefix": prefix}, trust_env=False
+        )
+        found: list[dict[str, Any]] = answer.json()["requests"]
+        return found
+
+
+@contextmanager
+def served(app: FastAPI) -> Iterator[str]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(timeout=10)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Sandbox]:
+    app = create_app(7, ANCHOR)
+    with served(app) as url:
+        yield Sandbox(url, app)
+
+
+@pytest.fixture
+def sandbox(running: Sandbox) -> Iterator[Sandbox]:
+    httpx.post(f"{running.url}/sandbox/reset", trust_env=False)
+    yield running
+    httpx.post(f"{running.url}/sandbox/reset", trust_env=False)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Waits of retries are recorded instead of slept."""
+    waits: list[float] = []
+    monkeypatch.setattr(polling.time, "sleep", waits.append)
+    monkeypatch.setattr(polling.Session.__init__, "__defaults__", (waits.append,))
+    return waits
+
+
+def table_counts(settings: Settings, system: str) -> dict[str, int]:
+    connection = warehouse.connect(settings)
+    try:
+        return {
+            resource: connection.execute(
+                f"select count(*) from raw_{system}.{resource}"
+            ).fetchall()[0][0]
+            for resource in COUNTS[system]
+        }
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("system", sorted(COUNTS))
+def test_a_system_lands_whole_and_a_second_poll_adds_nothing(
+    sandbox: Sandbox, tmp_path: Path, system: str
+) -> None:
+    settings = sandbox.settings(tmp_path)
+    wanted = {
+        name.partition(".")[2]: count
+        for name, count in sandbox.app.state.world.counts().items()
+        if name.startswith(system)
+    }
+    first = poll(settings, system)
+    assert set(first.rows) == COUNTS[system]
+    assert sorted(first.rows.values()) == sorted(wanted.values())
+    assert table_counts(settings, system) == first.rows
+    assert poll(settings, system).rows == {}
+    assert table_counts(settings, system) == first.rows
+
+
+def test_a_deleted_warehouse_is_rebuilt_from_the_archive_alone(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    settings = sandbox.settings(tmp_path)
+    first = poll(settings, "hubspot")
+    settings.warehouse_path.unlink()
+    before = len(sandbox.requests("/hubspot"))
+    assert land_archive(settings, "hubspot").rows == first.rows
+    assert land_archive(settings, "hubspot").rows == {}
+    assert len(sandbox.requests("/hubspot")) == before
+
+
+def test_only_what_changed_is_fetched_and_deletions_come_too(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    settings = sandbox.settings(tmp_path)
+    poll(settings, "salesforce")
+    base = f"{sandbox.url}/salesforce/services/data/v62.0/sobjects/Lead"
+    headers = {"authorization": f"Bearer {Tokens().salesforce_token}"}
+    connection = warehouse.connect(settings)
+    query = "select record_id from raw_salesforce.leads where not is_deleted order by 1 limit 2"
+    changed, deleted = [row[0] for row in connection.execute(query).fetchall()]
+    connection.close()
+    with httpx.Client(headers=headers, trust_env=False) as client:
+        client.patch(f"{base}/{changed}", json={"Title": "Chief Tester"}).raise_for_status()
+        client.delete(f"{base}/{deleted}").raise_for_status()
+    assert poll(settings, "salesforce").rows == {"leads": 2}
+    connection = warehouse.connect(settings)
+    newest = connection.execute(
+        "select record_id, is_deleted, json_extract_string(payload, '$.Title')"
+        " from raw_salesforce.leads"
+        " qualify row_number() over (partition by record_id order by updated_at desc) = 1"
+        " and record_id in (?, ?) order by 1",
+        [changed, deleted],
+    ).fetchall()
+    connection.close()
+    assert newest[0] == (changed, False, "Chief Tester")
+    assert newest[1][:2] == (deleted, True)
+
+
+def test_retry_after_is_waited_for_and_the_poll_goes_on(
+    sandbox: Sandbox, tmp_path: Path, impatient: list[float]
+) -> None:
+    sandbox.fault(path_prefix="/hubspot/crm/owners", status=429, times=2, retry_after=7)
+    settings = sandbox.settings(tmp_path)
+    assert poll(settings, "hubspot").rows["owners"] == 9
+    assert impatient == [7.0, 7.0]
+
+
+def test_a_resource_that_stays_down_does_not_hold_up_the_others(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.fault(path_prefix="/hubspot/crm/owners", status=503, times=polling.ATTEMPTS)
+    settings = sandbox.settings(tmp_path)
+    with pytest.raises(HandoffError) as caught:
+        poll(settings, "hubspot")
+    assert caught.value.code == "UPSTREAM_UNAVAILABLE" and "crm/owners" in caught.value.message
+    landed = table_counts(settings, "hubspot")
+    assert landed["owners"] == 0 and landed["contacts"] > 0 and landed["events"] > 0
+    assert poll(settings, "hubspot").rows == {"owners": 9}
+
+
+def test_a_poll_that_breaks_off_between_pages_continues_without_gap_or_double(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = sandbox.settings(tmp_path)
+    source = catalog.source("hubspot")
+    whole = source.extract
+    broken = iter([True])
+
+    def breaking(resource: str, since: str | None, settings: Settings) -> Iterator[list[Extracted]]:
+        for number, page in enumerate(whole(resource, since, settings)):
+            if resource == "events" and number == 2 and next(broken, False):
+                raise HandoffError("UPSTREAM_UNAVAILABLE", "the line went dead")
+            yield page
+
+    monkeypatch.setattr(source, "extract", breaking)
+    with pytest.raises(HandoffError, match="went dead"):
+        poll(settings, "hubspot")
+    assert table_counts(settings, "hubspot")["events"] == 2_000
+    poll(settings, "hubspot")
+    connection = warehouse.connect(settings)
+    counted = connection.execute(
+        "select count(*), count(distinct record_id) from raw_hubspot.events"
+    ).fetchall()
+    connection.close()
+    total = len(sandbox.app.state.world.hubspot["events"])
+    assert counted == [(total, total)]
+
+
+@pytest.mark.parametrize(
+    ("system", "changes"),
+    [
+        ("hubspot", {"hubspot_token": "wrong"}),
+        ("calendar", {"calendar_token": "wrong"}),
+        ("salesforce", {"salesforce_client_secret": "wrong"}),
+    ],
+)
+def test_wrong_credentials_say_so(
+    sandbox: Sandbox, tmp_path: Path, system: str, changes: dict[str, str]
+) -> None:
+    with pytest.raises(HandoffError) as caught:
+        poll(sandbox.settings(tmp_path, **changes), system)
+    assert caught.value.code == "AUTH_EXPIRED"
+
+
+def test_an_expired_salesforce_session_is_renewed_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.fault(path_prefix="/salesforce/services/data/v62.0/queryAll", status=401, times=1)
+    assert poll(sandbox.settings(tmp_path), "salesforce").rows["leads"] == 180
+
+
+def test_a_system_without_an_address_is_skipped_and_named(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert configured_systems(settings) == ()
+    with pytest.raises(HandoffError) as caught:
+        poll(settings, "hubspot")
+    assert caught.value.code == "SYSTEM_NOT_CONFIGURED"
+    assert "HANDOFF_HUBSPOT_URL" in caught.value.message
+
+
+def test_credentials_are_never_sent_over_plain_http_to_another_host(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, hubspot_url="http://crm.example.com", hubspot_token="t")  # type: ignore[arg-type]
+    with pytest.raises(HandoffError, match="https only"):
+        poll(settings, "hubspot")
+
+
+def test_an_unknown_system_names_those_that_can_be_polled(tmp_path: Path) -> None:
+    with pytest.raises(
+        HandoffError, match="unknown system 'crmm'; known with a source: calendar, hubspot"
+    ):
+        poll(Settings(home=tmp_path), "crmm")
+
+
+def test_hubspot_searches_past_its_cap_even_through_one_crowded_instant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # HubSpot's cap is 10,000; both sides are set lower, as only its being reached matters.
+    monkeypatch.setattr("ingestion.sandbox.hubspot.SEARCH_CAP", 1_000)
+    monkeypatch.setattr("ingestion.connectors.hubspot.source.SEARCH_CAP", 1_000)
+    app = create_app(7, ANCHOR)
+    contacts = app.state.world.hubspot["contacts"]
+    template = contacts[0]
+    contacts.clear()
+    # 300 before, 1,250 in one and the same millisecond (an import), 200 after.
+    for number in range(1_750):
+        offset = 0 if number < 300 else 1_000 if number < 1_550 else 2_000 + number
+        changed = (ANCHOR + timedelta(milliseconds=offset)).isoformat(timespec="milliseconds")
+        properties = {
+            **template["properties"], "hs_object_id": str(number + 1), "lastmodifieddate": changed,
+        }  # fmt: skip
+        contacts.append(
+            {**template, "id": str(number + 1), "properties": properties, "updatedAt": changed}
+        )
+    with served(app) as url:
+        settings = Sandbox(url, app).settings(tmp_path)
+        pages = list(catalog.source("hubspot").extract("contacts", None, settings))
+    found = [row for page in pages for row in page]
+    assert {row.record_id for row in found} == {str(number + 1) for number in range(1_750)}
+    assert all(one.updated_at <= two.updated_at for one, two in pairwise(found))
+
+
+def test_progress_names_what_is_fetched_and_what_is_landed(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    seen: list[tuple[str, int]] = []
+    poll(sandbox.settings(tmp_path), "calendar", lambda what, count: seen.append((what, count)))
+    assert seen == [("calendar.events", 100), ("raw_calendar.events", 100)]
