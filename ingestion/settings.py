@@ -17,8 +17,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HANDOFF_", extra="ignore", frozen=True)
 
     home: Path = Field(Path(".handoff"), description="Folder that holds all state.")
-    policies: Path | None = Field(None, description="Folder of policy YAML; default: models/policies.")
-    systems: str = Field("", description="Comma-separated names of further systems records may name.")
+    policies: Path | None = Field(
+        None, description="Folder of policy YAML; default: models/policies."
+    )
+    systems: str = Field(
+        "", description="Comma-separated names of further systems records may name."
+    )
 
     edge_host: str = "127.0.0.1"
     edge_port: int = 8321
@@ -26,7 +30,8 @@ class Settings(BaseSettings):
         None, description="URL senders see, e.g. https://in.example.com; HubSpot signs it."
     )
     api_keys: SecretStr | None = Field(
-        None, description="Comma-separated bearer keys for /v1/events; none = loopback callers only."
+        None,
+        description="Comma-separated bearer keys for /v1/events; none = loopback callers only.",
     )
     webhook_secrets_hubspot: SecretStr | None = None
     webhook_secrets_web: SecretStr | None = None
@@ -52,46 +57,57 @@ class Settings(BaseSettings):
 
     @property
     def root(self) -> Path:
+        """HANDOFF_HOME, absolute."""
         return self.home.expanduser().absolute()
 
     @property
     def log_dir(self) -> Path:
+        """Folder of the event log and the archive: the only state that cannot be rebuilt."""
         return self.root / "log"
 
     @property
     def log_path(self) -> Path:
+        """The event log."""
         return self.log_dir / "events.sqlite"
 
     @property
     def archive_dir(self) -> Path:
+        """Parquet segments of everything polled."""
         return self.log_dir / "archive"
 
     @property
     def warehouse_path(self) -> Path:
+        """The warehouse; one process writes it, nobody else can open it meanwhile."""
         return self.root / "warehouse.duckdb"
 
     @property
     def serving_path(self) -> Path:
+        """What analysts open; replaced as a whole after each run."""
         return self.root / "serving" / "handoff.duckdb"
 
     @property
     def artifacts_dir(self) -> Path:
+        """Plans, dbt artefacts, results of expectations, pages."""
         return self.root / "artifacts"
 
     @property
     def plans_dir(self) -> Path:
+        """Sealed plans."""
         return self.artifacts_dir / "plans"
 
     @property
     def dlt_dir(self) -> Path:
+        """dlt's own folders; nothing in them outlives a load."""
         return self.root / "dlt"
 
     @property
     def dagster_home(self) -> Path:
+        """Dagster's instance: runs and event history."""
         return self.root / "dagster"
 
     @property
     def extra_systems(self) -> tuple[str, ...]:
+        """Further systems that records may name."""
         return tuple(name.strip() for name in self.systems.split(",") if name.strip())
 
     def secrets_of(self, field: str) -> list[str]:

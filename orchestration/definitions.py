@@ -30,6 +30,8 @@ def defs() -> dg.Definitions:
             build_data_docs,
         ],
         asset_checks=[validate_sync, test_warehouse],
+        # Materialising from the UI too: a process per step costs seconds, and one process writes the warehouse.
+        executor=dg.in_process_executor,
         jobs=jobs(list(test_warehouse.check_keys)),
         sensors=sensors(),
         schedules=schedules(),

@@ -139,7 +139,9 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
                 return
         time.sleep(0.1)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:]) if log.exists() else ""
-    raise HandoffError("UPSTREAM_UNAVAILABLE", f"{url} did not come up: {tail}", remedy=f"See {log}.")
+    raise HandoffError(
+        "UPSTREAM_UNAVAILABLE", f"{url} did not come up: {tail}", remedy=f"See {log}."
+    )
 
 
 def _world(home: Path, seed: int) -> Any:
@@ -170,24 +172,22 @@ def _send_live_traffic(settings: Settings, world: Any) -> None:
             client.post("/webhooks/web", content=body, headers=headers).raise_for_status()
         headers, body = signed_form_submit(world, LIVE_SUBMITS, now, secret)
         client.post("/webhooks/web", content=body[:-1] + b" }", headers=headers)
-        event = {
-            "specversion": "1.0",
-            "id": f"demo-{now.timestamp()}",
-            "source": "https://www.example.com/site",
-            "type": "com.handoff.activity",
-            "subject": "activity/web/demo",
-            "time": now.isoformat(),
-            "data": {"activity_id": "demo", "system": "web", "activity_type": "form_submitted"},
-        }
-        client.post("/v1/events", json=event)
-        client.post(
-            "/v1/events",
-            json={
-                **event,
-                "id": f"{event['id']}-2",
-                "data": {**event["data"], "activity_type": "page_view", "utm_sauce": "newsletter"},
-            },
-        )
+        for number, data in enumerate(
+            (
+                {"activity_type": "form_submitted"},
+                {"activity_type": "page_view", "utm_sauce": "newsletter"},
+            )
+        ):
+            event = {
+                "specversion": "1.0",
+                "id": f"demo-{now.timestamp()}-{number}",
+                "source": "https://www.example.com/site",
+                "type": "com.handoff.activity",
+                "subject": "activity/web/demo",
+                "time": now.isoformat(),
+                "data": {"activity_id": "demo", "system": "web", **data},
+            }
+            client.post("/v1/events", json=event)
 
 
 def _build_pages(settings: Settings) -> None:
@@ -233,10 +233,15 @@ def _latency(
     ]
     return [
         (name, median([row[end] - row[begin] for row in rows])) for name, begin, end in stages
-    ] + [(f"  of which {name}", seconds) for name, seconds in sorted(steps.items(), key=lambda item: -item[1])[:1]]
+    ] + [
+        (f"  of which {name}", seconds)
+        for name, seconds in sorted(steps.items(), key=lambda item: -item[1])[:1]
+    ]
 
 
-def _ask(settings: Settings, sql: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+def _ask(
+    settings: Settings, sql: str, values: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
     from orchestration.serving import open_serving
 
     with contextlib.closing(open_serving(settings)) as connection:
@@ -253,7 +258,14 @@ def _result(
     timings: list[tuple[str, float]],
     latency: list[tuple[str, float]],
 ) -> DemoResult:
-    from orchestration.overview import funnel, held_back, kpis, newest_mqls, push_outcomes, quarantined
+    from orchestration.overview import (
+        funnel,
+        held_back,
+        kpis,
+        newest_mqls,
+        push_outcomes,
+        quarantined,
+    )
 
     return DemoResult(
         home=str(home),

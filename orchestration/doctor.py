@@ -14,7 +14,15 @@ from ingestion.settings import Settings
 from orchestration.reconciliation import Count, IngestedFile, ingested_files, reconcile
 
 # Where the databases that ship with Python and DuckDB have disagreed; a slot in these must not move by an hour.
-_ZONES = ("Europe/Berlin", "America/New_York", "America/Vancouver", "America/Winnipeg", "Africa/Casablanca", "America/Havana", "Asia/Tokyo")
+_ZONES = (
+    "Europe/Berlin",
+    "America/New_York",
+    "America/Vancouver",
+    "America/Winnipeg",
+    "Africa/Casablanca",
+    "America/Havana",
+    "Asia/Tokyo",
+)
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 
@@ -50,7 +58,9 @@ class Findings:
         """JSON-ready."""
         return {
             "findings": [asdict(finding) for finding in self.findings],
-            "reconciliation": [{**asdict(count), "missing": count.missing} for count in self.counts],
+            "reconciliation": [
+                {**asdict(count), "missing": count.missing} for count in self.counts
+            ],
             "files": [asdict(file) for file in self.files],
         }
 
@@ -82,7 +92,9 @@ def examine(settings: Settings) -> Findings:
                 "reconciliation",
                 WRONG if missing else OK,
                 f"{missing} rows are nowhere" if missing else "every row received is accounted for",
-                "Run `handoff run`; if it stays, `handoff run --full-refresh`." if missing else None,
+                "Run `handoff run`; if it stays, `handoff run --full-refresh`."
+                if missing
+                else None,
                 1,
             )
         )
@@ -107,12 +119,16 @@ def _look(name: str, look: Callable[[Settings], str], settings: Settings) -> Fin
 
 
 def _finding_of(name: str, error: HandoffError) -> Finding:
-    return Finding(name, WRONG, f"{error.code}: {error.message}", error.remedy, error.entry.exit_code)
+    return Finding(
+        name, WRONG, f"{error.code}: {error.message}", error.remedy, error.entry.exit_code
+    )
 
 
 def _versions(_: Settings) -> str:
     names = ("duckdb", "dbt-core", "dbt-duckdb", "dlt", "dagster", "great-expectations")
-    return f"python {sys.version.split()[0]}, " + ", ".join(f"{name} {version(name)}" for name in names)
+    return f"python {sys.version.split()[0]}, " + ", ".join(
+        f"{name} {version(name)}" for name in names
+    )
 
 
 def _home(settings: Settings) -> str:
@@ -123,11 +139,16 @@ def _home(settings: Settings) -> str:
         return f"{settings.root} (will be created)"
     if not os.access(settings.root, os.W_OK):
         raise HandoffError(
-            "FILE_UNREADABLE", f"{settings.root} cannot be written", remedy="Give HANDOFF_HOME a folder of yours."
+            "FILE_UNREADABLE",
+            f"{settings.root} cannot be written",
+            remedy="Give HANDOFF_HOME a folder of yours.",
         )
     free = shutil.disk_usage(settings.root).free / 1e9
     if free < 1:
-        raise _Unwell(f"{free:.1f} GB left for {settings.root}", "Free some space: the log refuses events on a full disk.")
+        raise _Unwell(
+            f"{free:.1f} GB left for {settings.root}",
+            "Free some space: the log refuses events on a full disk.",
+        )
     return f"{settings.root} ({free:.0f} GB free)"
 
 
@@ -149,7 +170,10 @@ def _event_log(settings: Settings) -> str:
 
 def _warehouse(settings: Settings) -> str:
     if not settings.warehouse_path.exists():
-        raise _Unwell("nothing has landed yet", "`handoff ingest FILE` or `handoff sandbox`, then `handoff run`.")
+        raise _Unwell(
+            "nothing has landed yet",
+            "`handoff ingest FILE` or `handoff sandbox`, then `handoff run`.",
+        )
     from ingestion.landing.warehouse import connect
 
     with contextlib.closing(connect(settings)) as connection:
@@ -179,7 +203,8 @@ def _time_zones(_: Settings) -> str:
     import duckdb
 
     apart: list[str] = []
-    with contextlib.closing(duckdb.connect(":memory:", config={"TimeZone": "UTC"})) as connection:
+    with contextlib.closing(duckdb.connect(":memory:")) as connection:
+        connection.execute("set TimeZone = 'UTC'")
         for zone in _ZONES:
             for month in (1, 7):
                 instant = datetime(2026, month, 15, 12, tzinfo=UTC)
@@ -204,5 +229,7 @@ def _systems(settings: Settings) -> str:
     configured = configured_systems(settings)
     told = f"polled: {', '.join(configured) or 'none'}; known: {', '.join(catalog.known_systems(settings))}"
     if not configured:
-        raise _Unwell(told, "Set HANDOFF_<SYSTEM>_URL and its credentials, or try `handoff sandbox`.")
+        raise _Unwell(
+            told, "Set HANDOFF_<SYSTEM>_URL and its credentials, or try `handoff sandbox`."
+        )
     return told

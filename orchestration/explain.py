@@ -111,7 +111,9 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
 
 def _find(connection: duckdb.DuckDBPyConnection, who: str) -> Row:
     people = _rows(
-        connection, "select * from marts.dim_people where person_id = $who", {"who": who.strip().lower()}
+        connection,
+        "select * from marts.dim_people where person_id = $who",
+        {"who": who.strip().lower()},
     )
     if not people:
         # Any address any of the person's records carries, in any spelling; the evidence holds them all.
@@ -127,7 +129,7 @@ def _find(connection: duckdb.DuckDBPyConnection, who: str) -> Row:
             "NOT_FOUND",
             f"nobody is known as '{who}'",
             remedy="Give an e-mail address or a person_id, e.g. from "
-            "`handoff query \"select person_id, email from marts.dim_people limit 5\"`.",
+            '`handoff query "select person_id, email from marts.dim_people limit 5"`.',
         )
     if len(people) > 1:
         ids = ", ".join(sorted(row["person_id"] for row in people))

@@ -57,7 +57,9 @@ def end_dead_runs(instance: DagsterInstance) -> int:
     from dagster import DagsterRunStatus, RunsFilter
 
     ended = 0
-    for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.STARTING])):
+    for run in instance.get_runs(
+        RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.STARTING])
+    ):
         pid = run.tags.get(PID_TAG)
         if pid is not None and not _is_alive(int(pid)):
             instance.report_run_failed(run, f"process {pid} ended without finishing the run")

@@ -48,6 +48,7 @@ class RunReport:
 
     @property
     def failed_checks(self) -> list[tuple[str, str, list[str]]]:
+        """Failed checks of all batches."""
         return [check for batch in self.batches for check in batch.failed_checks]
 
 

@@ -48,7 +48,10 @@ def funnel(settings: Settings) -> list[tuple[str, int]]:
             (select count(distinct person_id) from marts.fct_opportunities where is_won and not is_deleted) as won
         """,
     )
-    return [(name, int(row[name])) for name in ("activities", "people", "mqls", "owned", "meeting", "won")]
+    return [
+        (name, int(row[name]))
+        for name in ("activities", "people", "mqls", "owned", "meeting", "won")
+    ]
 
 
 def newest_mqls(settings: Settings, limit: int) -> list[Row]:

@@ -180,7 +180,9 @@ def _require_sync_models(connection: duckdb.DuckDBPyConnection, system: str) -> 
     missing = [model for model in SYNC_MODELS[system] if model not in present]
     if missing:
         raise HandoffError(
-            "SERVING_MISSING", f"the warehouse has no {missing[0]} yet", remedy="Run `handoff run` first."
+            "SERVING_MISSING",
+            f"the warehouse has no {missing[0]} yet",
+            remedy="Run `handoff run` first.",
         )
 
 

@@ -25,6 +25,7 @@ class Count:
 
     @property
     def missing(self) -> int:
+        """Rows that are nowhere."""
         return self.received - self.in_warehouse - self.in_quarantine - self.in_flight
 
 
@@ -109,7 +110,9 @@ def reconcile(settings: Settings) -> list[Count]:
                     refused = batch[-1].quarantine_id
             in_warehouse = sum(landed("raw_events", table) for table in records)
             reached = max((landed("raw_events", table, "max(seq)") for table in records), default=0)
-            counts.append(Count("events accepted by the log", last, in_warehouse, 0, max(last - reached, 0)))
+            counts.append(
+                Count("events accepted by the log", last, in_warehouse, 0, max(last - reached, 0))
+            )
             rejected = landed("raw_events", "rejections")
             counts.append(Count("events refused", refused, 0, rejected, refused - rejected))
         archive = Archive(settings.archive_dir)

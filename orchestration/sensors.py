@@ -30,7 +30,9 @@ def watch_event_log(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.S
     if not settings.log_path.exists():
         return dg.SkipReason("the event log does not exist yet")
     with contextlib.closing(open_reader(settings)) as log:
-        rejections = log.read_quarantine(after=int((context.cursor or "0/0").split("/")[1]), limit=10_000)
+        rejections = log.read_quarantine(
+            after=int((context.cursor or "0/0").split("/")[1]), limit=10_000
+        )
         newest = max((entry.quarantine_id for entry in rejections), default=None)
         mark = f"{log.last_seq()}/{newest if newest is not None else (context.cursor or '0/0').split('/')[1]}"
     if mark == context.cursor:

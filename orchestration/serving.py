@@ -79,7 +79,7 @@ def publish(settings: Settings) -> Published:
         connection.close()
     _sync_to_disk(part)
     part.chmod(0o640)
-    os.replace(part, target)
+    part.replace(target)
     _sync_to_disk(target.parent)
     return Published(target, rows, target.stat().st_size, time.monotonic() - started)
 
@@ -102,7 +102,11 @@ def open_serving(settings: Settings) -> duckdb.DuckDBPyConnection:
             f"{path} cannot be read: {str(error).splitlines()[0]}",
             remedy="Run `handoff run`: it publishes the file anew.",
         ) from error
-    for setting in ("TimeZone = 'UTC'", "enable_external_access = false", "lock_configuration = true"):
+    for setting in (
+        "TimeZone = 'UTC'",
+        "enable_external_access = false",
+        "lock_configuration = true",
+    ):
         connection.execute(f"set {setting}")
     return connection
 

@@ -87,15 +87,27 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-@cache
 def manifest(settings: Settings) -> Manifest:
-    """The parsed project, parsed once per process: passed in, it saves dbt a full parse whenever a variable changes."""
+    """The parsed project: passed in, it saves dbt a full parse whenever a variable changes.
+
+    Of the settings it holds only the warehouse's file name (dbt's database), so homes share it within a process.
+    """
+    os.environ.update(dbt_environment(settings))
+    parsed = _parsed(settings.warehouse_path.stem)
+    if not manifest_path(settings).exists():
+        parsed.writable_manifest().write(str(manifest_path(settings)))
+    return parsed
+
+
+@cache
+def _parsed(database: str) -> Manifest:
     from dbt.cli.main import dbtRunner
 
-    os.environ.update(dbt_environment(settings))
     result = dbtRunner().invoke(["--quiet", "parse"])
     if not result.success or result.result is None:
-        raise HandoffError("TRANSFORM_FAILED", f"the dbt project cannot be parsed: {result.exception}")
+        raise HandoffError(
+            "TRANSFORM_FAILED", f"the dbt project cannot be parsed: {result.exception}"
+        )
     return result.result  # type: ignore[return-value]
 
 
@@ -186,7 +198,11 @@ def _invoke(
     parsed = manifest(settings)
 
     def report(event: Any) -> None:
-        if on_node is None or event.info.name not in ("LogModelResult", "LogTestResult", "LogSeedResult"):
+        if on_node is None or event.info.name not in (
+            "LogModelResult",
+            "LogTestResult",
+            "LogSeedResult",
+        ):
             return
         node = event.data.node_info
         on_node(
@@ -244,7 +260,7 @@ def _newest_load(connection: duckdb.DuckDBPyConnection) -> str:
     newest = ""
     for schema in schemas:
         row = connection.execute(
-            f'select coalesce(max(load_id), \'\') from "{schema}"._dlt_loads where status = 0'
+            f"select coalesce(max(load_id), '') from \"{schema}\"._dlt_loads where status = 0"
         ).fetchone()
         newest = max(newest, row[0] if row else "")
     return newest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -56,7 +57,5 @@ def serve_ui(settings: Settings, port: int) -> int:
         return 0
     finally:
         # Whatever the group still holds: code servers outlive their parent when they are starved.
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from ingestion.errors.catalog import HandoffError
@@ -23,7 +24,7 @@ class _Held:
     depth: int
 
 
-_held: dict[str, _Held] = {}
+_held: dict[Path, _Held] = {}
 _guard = threading.RLock()
 
 
@@ -34,7 +35,7 @@ def warehouse_writer(settings: Settings, *, wait_seconds: float = 0.0) -> Iterat
     Waits up to `wait_seconds` for another process, then raises WAREHOUSE_LOCKED naming its pid. The kernel releases the lock when the holder
     dies, however it dies, so there is no stale lock to clean up.
     """
-    path = str(settings.root / "warehouse.lock")
+    path = settings.root / "warehouse.lock"
     with _guard:
         held = _held.get(path)
         if held is None:
@@ -51,10 +52,11 @@ def warehouse_writer(settings: Settings, *, wait_seconds: float = 0.0) -> Iterat
                 held.file.close()
 
 
-def _acquire(settings: Settings, path: str, wait_seconds: float) -> IO[str]:
+def _acquire(settings: Settings, path: Path, wait_seconds: float) -> IO[str]:
     settings.root.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait_seconds
-    file = open(path, "a+", encoding="ascii")  # noqa: SIM115 - kept open: closing releases the lock
+    # Kept open: closing it releases the lock.
+    file = path.open("a+", encoding="ascii")
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

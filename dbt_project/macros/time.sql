@@ -9,6 +9,15 @@
     {{ load_id }} > '{{ var("since") }}'
 {%- endmacro %}
 
+{# True for what was still ahead at the last completed transform and is not any more. #}
+{% macro has_come(instant) -%}
+    {%- if var('since_as_of') -%}
+    ({{ instant }} > cast('{{ var("since_as_of") }}' as timestamptz) and {{ instant }} <= {{ as_of() }})
+    {%- else -%}
+    false
+    {%- endif -%}
+{%- endmacro %}
+
 {# dlt may leave rows of a load that died; only loads it closed count (reliability: "dbt reads completed loads only"). #}
 {% macro is_complete(source_name) -%}
     _dlt_load_id in (

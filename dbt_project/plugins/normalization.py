@@ -11,6 +11,7 @@ class Plugin(BasePlugin):
     """Adds `normalize_email(text)` and `normalize_phone(text, region)`; both give null for what links nobody."""
 
     def configure_connection(self, conn: Any) -> None:
+        """Register the functions on a connection dbt has just opened."""
         from ingestion.normalize.emails import normalize_email
         from ingestion.normalize.phones import normalize_phone
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ingestion.errors.catalog import HandoffError
 
 if TYPE_CHECKING:
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
 PLAN_ID = re.compile(r"[a-z0-9_]+-[0-9a-f]{20}")
 ACTIONS = ("upsert", "update")
@@ -259,7 +259,7 @@ def write_atomically(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, path)
+    part.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -71,7 +72,7 @@ def serving_asset(published: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
         pool=WAREHOUSE_POOL,
         description="One read-only file with marts, sync and ops, replaced atomically after each run.",
     )
-    def publish_serving() -> dg.MaterializeResult:
+    def publish_serving() -> dg.MaterializeResult[Any]:
         settings = Settings()
         with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
             done = publish(settings)
@@ -104,7 +105,7 @@ def _push_asset(system: str) -> dg.AssetsDefinition:
         pool=WAREHOUSE_POOL,
         description=f"Plan, guard, apply and confirm against {system}; one receipt per row returns through the log.",
     )
-    def push(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def push(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
         settings = Settings()
         if not is_configured(settings, system):
             context.log.info("%s is not configured: nothing is pushed", system)

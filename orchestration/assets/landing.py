@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -78,7 +78,7 @@ def raw_spec(
     ],
     pool=WAREHOUSE_POOL,
 )
-def load_policies(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+def load_policies(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
     """Policies as rows, all versions, the active ones marked."""
     settings = Settings()
     with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
@@ -105,7 +105,7 @@ def load_policies(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeR
 )
 def land_events(
     context: dg.AssetExecutionContext,
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """From the event log into raw_events, with the contract's expectations run on the batch."""
     settings = Settings()
     with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
@@ -180,7 +180,7 @@ def _landed_metadata(landed: Landed, table: str) -> dict[str, dg.MetadataValue |
     return metadata
 
 
-def _poll(system: str, context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+def _poll(system: str, context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
     settings = Settings()
     resources = catalog.source(system).RESOURCES
     with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
@@ -213,7 +213,7 @@ def _poll_asset(system: str) -> dg.AssetsDefinition:
             max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL
         ),
     )
-    def poll_system(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+    def poll_system(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         yield from _poll(system, context)
 
     return poll_system

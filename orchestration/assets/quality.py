@@ -1,5 +1,7 @@
 """The page that shows what Great Expectations last said at each door."""
 
+from typing import Any
+
 import dagster as dg
 
 from ingestion.settings import Settings
@@ -13,7 +15,7 @@ from orchestration.assets.keys import owners_of
     kinds={"greatexpectations", "html"},
     description="Great Expectations Data Docs of the newest result of each suite; opens without a network.",
 )
-def build_data_docs() -> dg.MaterializeResult:
+def build_data_docs() -> dg.MaterializeResult[Any]:
     """Build the pages from the kept results."""
     from expectations.docs import build_data_docs as build
     from expectations.kept_results import kept_results

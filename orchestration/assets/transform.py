@@ -29,7 +29,9 @@ def load_manifest(settings: Settings) -> dict[str, Any]:
     return dict(json.loads(manifest_path(settings).read_text(encoding="utf-8")))
 
 
-def transform_assets(project: dict[str, Any]) -> tuple[dg.AssetsDefinition, dg.AssetChecksDefinition]:
+def transform_assets(
+    project: dict[str, Any],
+) -> tuple[dg.AssetsDefinition, dg.AssetChecksDefinition]:
     """The multi-asset of all dbt nodes, and the multi-check of all dbt tests."""
     specs, check_specs = build_dbt_specs(
         translator=TableTranslator(),
@@ -49,14 +51,12 @@ def transform_assets(project: dict[str, Any]) -> tuple[dg.AssetsDefinition, dg.A
     @dg.multi_asset(name="transform", specs=list(specs), pool=WAREHOUSE_POOL)
     def transform_warehouse(
         context: dg.AssetExecutionContext, config: TransformConfig
-    ) -> Iterator[dg.MaterializeResult]:
+    ) -> Iterator[dg.MaterializeResult[Any]]:
         settings = Settings()
         as_of = datetime.fromisoformat(config.as_of) if config.as_of else datetime.now(UTC)
         with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
             done = transform(settings, as_of=as_of, full_refresh=config.full_refresh)
-        context.log.info(
-            "%s nodes in %.1f s (%s)", len(done.nodes), done.seconds, done.reason
-        )
+        context.log.info("%s nodes in %.1f s (%s)", len(done.nodes), done.seconds, done.reason)
         seconds = {(node.schema, node.name): node.seconds for node in done.nodes}
         for spec in specs:
             schema, name = spec.key.path[-2:]
@@ -69,9 +69,7 @@ def transform_assets(project: dict[str, Any]) -> tuple[dg.AssetsDefinition, dg.A
                 metadata["dagster/row_count"] = done.rows[(schema, name)]
             yield dg.MaterializeResult(asset_key=spec.key, metadata=metadata)
 
-    @dg.multi_asset_check(
-        name="test_warehouse", specs=list(check_specs), pool=WAREHOUSE_POOL
-    )
+    @dg.multi_asset_check(name="test_warehouse", specs=list(check_specs), pool=WAREHOUSE_POOL)
     def test_warehouse(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         settings = Settings()
         with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):

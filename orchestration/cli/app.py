@@ -42,7 +42,9 @@ class OutputFormat(StrEnum):
 AsOf = Annotated[
     str | None,
     typer.Option(
-        "--as-of", metavar="INSTANT", help="Speak for this instant (ISO 8601, e.g. 2026-11-01T00:00Z); default: now."
+        "--as-of",
+        metavar="INSTANT",
+        help="Speak for this instant (ISO 8601, e.g. 2026-11-01T00:00Z); default: now.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -50,9 +52,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 
 @app.command()
 def demo(
-    seed: Annotated[int, typer.Option(help="Seed of the simulated company; one seed, one world.")] = 7,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the simulated company; one seed, one world.")
+    ] = 7,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Continue the state of the last demo instead of starting afresh.")
+        bool,
+        typer.Option(
+            "--keep", help="Continue the state of the last demo instead of starting afresh."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -61,8 +68,8 @@ def demo(
     Starts the sandbox and the edge, polls MAP, CRM and calendar, decides, pushes to the CRM, then sends signed form submits through the
     webhook and times them until the CRM confirms. State is under HANDOFF_HOME/demo; nothing outside this machine is touched.
     """
-    from orchestration.demo import run_demo
     from orchestration.cli.screens import print_demo, stages
+    from orchestration.demo import run_demo
 
     with stages(quiet=as_json) as say:
         result = run_demo(Settings(), seed=seed, fresh=not keep, say=say)
@@ -74,16 +81,28 @@ def demo(
 
 @app.command()
 def ingest(
-    files: Annotated[list[Path], typer.Argument(help="JSONL of CloudEvents, or CSV or Parquet with --type or --mapping.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="JSONL of CloudEvents, or CSV or Parquet with --type or --mapping."),
+    ],
     record_type: Annotated[
-        str | None, typer.Option("--type", help="Record the rows are: contact, account, opportunity, activity, …")
+        str | None,
+        typer.Option(
+            "--type", help="Record the rows are: contact, account, opportunity, activity, …"
+        ),
     ] = None,
     mapping: Annotated[
         str | None,
-        typer.Option(help="YAML that renames columns and values, or a shipped one such as hubspot/contacts."),
+        typer.Option(
+            help="YAML that renames columns and values, or a shipped one such as hubspot/contacts."
+        ),
     ] = None,
-    system: Annotated[str | None, typer.Option(help="System the rows come from, e.g. salesforce.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Validate only; write nothing.")] = False,
+    system: Annotated[
+        str | None, typer.Option(help="System the rows come from, e.g. salesforce.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Validate only; write nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Put records from files into the event log, through the same door as the edge.
@@ -192,7 +211,10 @@ def plan(
         planned = push.make_plan(settings, system, as_of=_instant(as_of) or datetime.now(UTC))
     if as_json:
         _print_json(
-            {**planned.plan.as_dict(), "violations": [violation.message for violation in planned.violations]}
+            {
+                **planned.plan.as_dict(),
+                "violations": [violation.message for violation in planned.violations],
+            }
         )
     else:
         print_plan(planned)
@@ -202,7 +224,9 @@ def plan(
 @app.command()
 def apply(
     plan_id: Annotated[str, typer.Argument(metavar="PLAN", help="Id that `handoff plan` printed.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look everything up, write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Look everything up, write nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Send a sealed plan, read every row back and keep a receipt of each.
@@ -225,7 +249,9 @@ def apply(
 
 @app.command()
 def explain(
-    who: Annotated[str, typer.Argument(metavar="EMAIL|PERSON_ID", help="An e-mail address or a person_id.")],
+    who: Annotated[
+        str, typer.Argument(metavar="EMAIL|PERSON_ID", help="An e-mail address or a person_id.")
+    ],
     as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
@@ -242,8 +268,12 @@ def explain(
 
 @app.command()
 def query(
-    sql: Annotated[str, typer.Argument(help="One SQL statement; `show all tables` lists what there is.")],
-    output: Annotated[OutputFormat, typer.Option("--format", help="How to print.")] = OutputFormat.TABLE,
+    sql: Annotated[
+        str, typer.Argument(help="One SQL statement; `show all tables` lists what there is.")
+    ],
+    output: Annotated[
+        OutputFormat, typer.Option("--format", help="How to print.")
+    ] = OutputFormat.TABLE,
     as_json: AsJson = False,
 ) -> None:
     """Ask the published file. Never locks, never waits, cannot change anything."""
@@ -256,7 +286,9 @@ def query(
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on; default HANDOFF_EDGE_HOST.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; default HANDOFF_EDGE_HOST.")
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Port; default HANDOFF_EDGE_PORT.")] = None,
 ) -> None:
     """Serve the edge: POST /v1/events, POST /webhooks/{system}, GET /health/live and /health/ready."""
@@ -274,8 +306,12 @@ def serve(
 @app.command()
 def sandbox(
     port: Annotated[int | None, typer.Option(help="Port; default HANDOFF_SANDBOX_PORT.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the company; default HANDOFF_SANDBOX_SEED.")] = None,
-    reset: Annotated[bool, typer.Option("--reset", help="Forget everything written to it before.")] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the company; default HANDOFF_SANDBOX_SEED.")
+    ] = None,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Forget everything written to it before.")
+    ] = False,
 ) -> None:
     """Serve a simulated company: a HubSpot-shaped MAP, a Salesforce-shaped CRM and a calendar over HTTP."""
     from ingestion.sandbox.credentials import environment
@@ -300,7 +336,10 @@ def ui(
 ) -> None:
     """Open Dagster on the warehouse: every asset, check, run, sensor and schedule. Ctrl-C stops all of it."""
     settings = Settings()
-    print(f"Dagster on http://127.0.0.1:{port or settings.ui_port} (first start takes some seconds; Ctrl-C stops)", flush=True)
+    print(
+        f"Dagster on http://127.0.0.1:{port or settings.ui_port} (first start takes some seconds; Ctrl-C stops)",
+        flush=True,
+    )
     from orchestration.ui import serve_ui
 
     raise typer.Exit(serve_ui(settings, port or settings.ui_port))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -45,7 +46,11 @@ def stages(*, quiet: bool) -> Iterator[Callable[[str], None]]:
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         with Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
         ) as progress:
             task = progress.add_task("", total=None)
             yield lambda text: progress.update(task, description=text)
@@ -70,7 +75,11 @@ def operation_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], Non
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], output: str) -> None:
     """Rows of a query as a table, CSV or JSON."""
     if output == "json":
-        print(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], default=str, indent=2))
+        print(
+            json.dumps(
+                [dict(zip(columns, row, strict=True)) for row in rows], default=str, indent=2
+            )
+        )
     elif output == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(columns)
@@ -94,17 +103,28 @@ def print_ingest(report: IngestReport) -> None:
         if file.refused is not None:
             continue
         table.add_row(
-            file.path.name, *(f"{n:,}" for n in (file.rows, file.accepted, file.duplicate, file.conflict, file.quarantined))
+            file.path.name,
+            *(
+                f"{n:,}"
+                for n in (file.rows, file.accepted, file.duplicate, file.conflict, file.quarantined)
+            ),
         )
     if table.row_count:
         console.print(table)
     for file in report.files:
         if file.refused is not None:
-            console.print(Text(f"{file.path}: {file.refused.code}: {file.refused.message}", style="red"))
+            console.print(
+                Text(f"{file.path}: {file.refused.code}: {file.refused.message}", style="red")
+            )
             console.print(f"  {file.refused.remedy}")
             console.print("  Nothing of this file was taken.", style="dim")
         for problem in file.problems:
-            console.print(Text(f"{file.path.name}:{problem.line}: {problem.code}: {problem.message}", style="yellow"))
+            console.print(
+                Text(
+                    f"{file.path.name}:{problem.line}: {problem.code}: {problem.message}",
+                    style="yellow",
+                )
+            )
             console.print(f"  {problem.remedy}", style="dim")
         rest = sum(file.reasons.values()) - len(file.problems)
         if rest > 0:
@@ -112,7 +132,9 @@ def print_ingest(report: IngestReport) -> None:
     if report.dry_run:
         console.print("Dry run: nothing was written.", style="dim")
     elif report.accepted:
-        console.print(f"{report.accepted:,} events in the log after {report.seconds:.1f} s. Next: handoff run")
+        console.print(
+            f"{report.accepted:,} events in the log after {report.seconds:.1f} s. Next: handoff run"
+        )
 
 
 def print_run(settings: Settings, report: RunReport) -> None:
@@ -134,7 +156,10 @@ def print_run(settings: Settings, report: RunReport) -> None:
         if key.startswith("ops/pushes_"):
             system = key.removeprefix("ops/pushes_")
             if not metadata.get("configured"):
-                console.print(f"{system} is not configured: decided and published, nothing pushed.", style="yellow")
+                console.print(
+                    f"{system} is not configured: decided and published, nothing pushed.",
+                    style="yellow",
+                )
                 continue
             told = ", ".join(
                 f"{name.removeprefix('rows_')} {value}"
@@ -143,7 +168,9 @@ def print_run(settings: Settings, report: RunReport) -> None:
             )
             console.print(f"{system}: {told or 'nothing to do, the CRM agrees'}")
     for asset, check, messages in report.failed_checks:
-        console.print(Text(f"check failed: {asset} {check}: {'; '.join(messages[:3])}", style="red"))
+        console.print(
+            Text(f"check failed: {asset} {check}: {'; '.join(messages[:3])}", style="red")
+        )
     console.print(f"Published: {settings.serving_path}")
 
 
@@ -160,28 +187,46 @@ def print_plan(planned: Planned) -> None:
         console.print(table)
         for operation in plan.operations[:_SHOWN_CHANGES]:
             kind = "create" if operation.is_create else "update"
-            console.print(Text(f"{kind} {operation.object} {operation.target_id or operation.external_id}", style="bold"))
+            console.print(
+                Text(
+                    f"{kind} {operation.object} {operation.target_id or operation.external_id}",
+                    style="bold",
+                )
+            )
             for field, change in operation.changes.items():
                 old = "" if change.get("old") is None else f"{change['old']} → "
-                console.print(Text(f"    {field}: {old}{change.get('new')}"), overflow="ellipsis", no_wrap=True)
+                console.print(
+                    Text(f"    {field}: {old}{change.get('new')}"),
+                    overflow="ellipsis",
+                    no_wrap=True,
+                )
         rest = len(plan.operations) - _SHOWN_CHANGES
         if rest > 0:
             console.print(f"… and {rest:,} more; --json shows all", style="dim")
     for violation in planned.violations:
         console.print(Text(f"GUARD_REFUSED: {violation.message}", style="red"))
         console.print(f"  {violation.remedy}")
-    console.print(f"Plan {plan.plan_id}" + ("" if planned.violations else f"   →   handoff apply {plan.plan_id}"))
+    console.print(
+        f"Plan {plan.plan_id}"
+        + ("" if planned.violations else f"   →   handoff apply {plan.plan_id}")
+    )
 
 
 def print_applied(report: ApplyReport) -> None:
     """What became of each operation."""
     console = _console()
     counts = {name: count for name, count in report.counts().items() if count}
-    console.print(f"{report.system}: " + (", ".join(f"{name} {count:,}" for name, count in counts.items()) or "nothing to do"))
+    console.print(
+        f"{report.system}: "
+        + (", ".join(f"{name} {count:,}" for name, count in counts.items()) or "nothing to do")
+    )
     for row in report.rows:
         if row.status in ("failed", "refused", "superseded", "in_flight"):
             console.print(
-                Text(f"{row.status} {row.object} {row.external_id}: {row.code or ''} {row.message or ''}".rstrip(), style="yellow")
+                Text(
+                    f"{row.status} {row.object} {row.external_id}: {row.code or ''} {row.message or ''}".rstrip(),
+                    style="yellow",
+                )
             )
     if report.halted:
         console.print(Text(f"stopped early: {report.halted}; the next run goes on", style="red"))
@@ -191,18 +236,34 @@ def print_explanation(explanation: Explanation) -> None:
     """Who, why linked, why this score, why this owner, what was pushed."""
     console = _console()
     person = explanation.person
-    name = " ".join(part for part in (person["first_name"], person["last_name"]) if part) or person["email"] or "?"
+    name = (
+        " ".join(part for part in (person["first_name"], person["last_name"]) if part)
+        or person["email"]
+        or "?"
+    )
     console.print(Text(f"{name}  <{person['email']}>  {person['company'] or ''}", style="bold"))
-    console.print(f"person_id {person['person_id']}, first seen {_when(person['first_seen_at'])}", style="dim")
+    console.print(
+        f"person_id {person['person_id']}, first seen {_when(person['first_seen_at'])}", style="dim"
+    )
 
     console.print(Text("\nWho: records that are this person", style="bold"))
     for record in explanation.records:
-        links = ", ".join(f"{link['identifier_type']} {link['identifier_value']}" for link in record["evidence"])
+        links = ", ".join(
+            f"{link['identifier_type']} {link['identifier_value']}" for link in record["evidence"]
+        )
         gone = " (deleted there)" if record["is_deleted"] else ""
-        console.print(f"  {record['system']}/{record['record_type']}/{record['record_id']}{gone}  linked by: {links or 'nothing: alone'}")
+        console.print(
+            f"  {record['system']}/{record['record_type']}/{record['record_id']}{gone}  linked by: {links or 'nothing: alone'}"
+        )
 
-    console.print(Text(f"\nWhy this score: {explanation.score:.1f} points as of {_when(explanation.as_of)}", style="bold"))
+    console.print(
+        Text(
+            f"\nWhy this score: {explanation.score:.1f} points as of {_when(explanation.as_of)}",
+            style="bold",
+        )
+    )
     table = _table("points", "reason", "times", "before decay", "half-life", "cap", "last")
+    table.columns[0].justify, table.columns[1].justify = "right", "left"
     for row in explanation.contributions:
         table.add_row(
             f"{row['points']:+.1f}",
@@ -255,26 +316,53 @@ def print_doctor(findings: Findings) -> None:
     """Each look, then the reconciliation to the row."""
     console = _console()
     for finding in findings.findings:
-        console.print(Text(f"{finding.state:<8}", style=_STATE_STYLES[finding.state]) + Text(f"{finding.name}: {finding.told}"))
+        console.print(
+            Text(f"{finding.state:<8}", style=_STATE_STYLES[finding.state])
+            + Text(f"{finding.name}: {finding.told}")
+        )
         if finding.remedy:
             console.print(f"        → {finding.remedy}")
     if findings.counts:
-        console.print(Text("\nReconciliation: received = warehouse + quarantine + on the way", style="bold"))
+        console.print(
+            Text("\nReconciliation: received = warehouse + quarantine + on the way", style="bold")
+        )
         table = _table("what", "received", "warehouse", "quarantine", "on the way", "missing")
         for count in findings.counts:
             table.add_row(
                 count.what,
-                *(f"{n:,}" for n in (count.received, count.in_warehouse, count.in_quarantine, count.in_flight, count.missing)),
+                *(
+                    f"{n:,}"
+                    for n in (
+                        count.received,
+                        count.in_warehouse,
+                        count.in_quarantine,
+                        count.in_flight,
+                        count.missing,
+                    )
+                ),
             )
         console.print(table)
     if findings.files:
-        console.print(Text("\nFiles: rows = accepted + known already + conflict + quarantined", style="bold"))
-        table = _table("file", "ingested", "rows", "accepted", "known already", "conflict", "quarantined")
+        console.print(
+            Text("\nFiles: rows = accepted + known already + conflict + quarantined", style="bold")
+        )
+        table = _table(
+            "file", "ingested", "rows", "accepted", "known already", "conflict", "quarantined"
+        )
         for file in findings.files:
             table.add_row(
                 file.path,
                 _when(file.ingested_at),
-                *(f"{n:,}" for n in (file.rows, file.accepted, file.duplicate, file.conflict, file.quarantined)),
+                *(
+                    f"{n:,}"
+                    for n in (
+                        file.rows,
+                        file.accepted,
+                        file.duplicate,
+                        file.conflict,
+                        file.quarantined,
+                    )
+                ),
             )
         console.print(table)
 
@@ -285,27 +373,46 @@ def print_demo(result: DemoResult) -> None:
 
     console = _console()
     console.print(
-        Text(f"\nHandoff demo  ·  simulated company, seed {result.seed}  ·  {result.seconds:.0f} s", style="bold")
+        Text(
+            f"\nHandoff demo  ·  simulated company, seed {result.seed}  ·  {result.seconds:.0f} s",
+            style="bold",
+        )
     )
 
     console.print(Text("\nFunnel", style="bold"))
     titles = {
-        "activities": "activities", "people": "people", "mqls": "qualified (MQL)", "owned": "owned by a rep",
-        "meeting": "MQLs with a meeting", "won": "won",
+        "activities": "activities",
+        "people": "people",
+        "mqls": "qualified (MQL)",
+        "owned": "owned by a rep",
+        "meeting": "MQLs with a meeting",
+        "won": "won",
     }
     people = dict(result.funnel).get("people", 0)
     former: int | None = None
     for name, count in result.funnel:
-        share = "" if name == "activities" or not former else f"{count / former:6.1%} of the step before"
-        bar = "" if name == "activities" else "█" * max(round(_BAR_CELLS * count / max(people, 1)), 1 if count else 0)
-        console.print(f"  {titles[name]:<20}{count:>7,}  {bar:<{_BAR_CELLS}} {share if former != count or share else ''}")
+        share = (
+            ""
+            if name == "activities" or not former
+            else f"{count / former:6.1%} of the step before"
+        )
+        bar = (
+            ""
+            if name == "activities"
+            else "█" * max(round(_BAR_CELLS * count / max(people, 1)), 1 if count else 0)
+        )
+        console.print(
+            f"  {titles[name]:<20}{count:>7,}  {bar:<{_BAR_CELLS}} {share if former != count or share else ''}"
+        )
         former = count if name != "activities" else None
 
     console.print(Text("\nForm submit → CRM (median of the live form submits)", style="bold"))
     for name, seconds in result.latency:
         console.print(f"  {name:<36}{seconds:7.1f} s")
     if result.latency:
-        stages_only = [row for row in result.latency if not row[0].startswith(("form submit", "  "))]
+        stages_only = [
+            row for row in result.latency if not row[0].startswith(("form submit", "  "))
+        ]
         slowest = max(stages_only, key=lambda item: item[1])
         console.print(f"  slowest step: {slowest[0]} ({slowest[1]:.1f} s)", style="yellow")
 
@@ -316,9 +423,15 @@ def print_demo(result: DemoResult) -> None:
         due = f"first touch in {left:.0f} min" if left >= 0 else f"due since {_span(-left)}"
         console.print(
             Text(f"  {mql['score']:5.1f} {mql['grade']}  ", style="bold")
-            + Text(f"{mql['name']}, {mql['company'] or mql['email']}  →  {mql['owner'] or 'nobody'} ({mql['territory']}), {due}")
+            + Text(
+                f"{mql['name']}, {mql['company'] or mql['email']}  →  {mql['owner'] or 'nobody'} ({mql['territory']}), {due}"
+            )
         )
-        reasons = "  ".join(f"{reason['points']:+.0f} {reason['label']}" for reason in mql["reasons"] if abs(reason["points"]) >= 0.5)
+        reasons = "  ".join(
+            f"{reason['points']:+.0f} {reason['label']}"
+            for reason in mql["reasons"]
+            if abs(reason["points"]) >= 0.5
+        )
         console.print(f"           {reasons}", style="dim", overflow="ellipsis", no_wrap=True)
 
     console.print(Text("\nKPIs", style="bold"))
@@ -328,35 +441,50 @@ def print_demo(result: DemoResult) -> None:
             title, unit = KPI_TITLES[kpi]
             row = values.get(kpi)
             if row is None or row["value"] is None:
-                console.print(f"  {kpi:<24}{'–':>10}  {title} (nothing to measure yet)", style="dim")
+                console.print(
+                    f"  {kpi:<24}{'-':>10}  {title} (nothing to measure yet)", style="dim"
+                )
                 continue
             shown = f"{row['value']:.1%}" if unit == "%" else f"{row['value']:.1f} {unit}"
-            console.print(f"  {kpi:<24}{shown:>10}  {title}  ({row['numerator']:,.0f} / {row['denominator']:,.0f})")
+            console.print(
+                f"  {kpi:<24}{shown:>10}  {title}  ({row['numerator']:,.0f} / {row['denominator']:,.0f})"
+            )
 
     console.print(Text("\nNeeds attention", style="bold"))
     for row in result.quarantine:
-        console.print(Text(f"  {row['code']:<20}{row['count']:>4}  ", style="yellow") + Text(str(row["message"])), overflow="ellipsis", no_wrap=True)
+        console.print(
+            Text(f"  {row['code']:<20}{row['count']:>4}  ", style="yellow")
+            + Text(str(row["message"])),
+            overflow="ellipsis",
+            no_wrap=True,
+        )
     for row in result.held_back:
-        console.print(f"  {'CONSENT_MISSING':<20}{row['count']:>4}  MQLs not pushed: consent {row['consent_state']}", style="yellow")
+        console.print(
+            f"  {'CONSENT_MISSING':<20}{row['count']:>4}  MQLs not pushed: consent {row['consent_state']}",
+            style="yellow",
+        )
     for row in result.pushes:
         if row["status"] != "confirmed":
             console.print(f"  {row['object']} {row['status']} {row['count']}", style="yellow")
-    confirmed = ", ".join(f"{row['count']} {row['object']}s" for row in result.pushes if row["status"] == "confirmed")
+    confirmed = ", ".join(
+        f"{row['count']} {row['object']}s" for row in result.pushes if row["status"] == "confirmed"
+    )
     console.print(f"  pushed and read back from the CRM: {confirmed or 'nothing'}", style="green")
 
     home = result.home
     console.print(Text("\nOpen", style="bold"))
     who = result.mqls[0]["email"] if result.mqls else "EMAIL"
+    activate = Path(sys.executable).with_name("activate")
     for command, what in (
-        (f"export HANDOFF_HOME={home}", "speak to the demo's state"),
-        (f"handoff explain {who}", "why this person, this score, this owner"),
+        (f"source {activate}; export HANDOFF_HOME={home}", ""),
+        (f"handoff explain {who}", "why this person, score and owner"),
         ('handoff query "select * from marts.fct_mqls limit 5"', "any SQL on the published file"),
         ("handoff ui", "Dagster: assets, checks, runs"),
         ("handoff doctor", "set-up and reconciliation to the row"),
         (f"{home}/serving/handoff.duckdb", "the serving file, for any DuckDB client"),
         (f"{home}/artifacts/data_docs/index.html", "what Great Expectations said at the doors"),
     ):
-        console.print(f"  {command:<64} {what}", soft_wrap=True)
+        console.print(f"  {command}" + (f"\n      {what}" if what else ""), soft_wrap=True)
     timings = "  ".join(f"{name.split(':')[0]} {seconds:.0f} s" for name, seconds in result.timings)
     console.print(f"\n{timings}", style="dim", soft_wrap=True)
 
@@ -369,7 +497,7 @@ def _table(*columns: str) -> Table:
 
 
 def _when(instant: datetime | None) -> str:
-    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ") if instant else "–"
+    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ") if instant else "-"
 
 
 def _span(minutes: float) -> str:

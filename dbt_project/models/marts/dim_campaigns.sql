@@ -15,7 +15,9 @@ costs as (
     select
         system,
         record_id,
-        sum(cast(json_extract_string(spent, '$.cost_usd') as decimal(18, 2))) as cost_usd,
+        sum(
+            cast(coalesce(json_extract_string(spent, '$.cost_usd'), json_extract_string(spent, '$.amount')) as decimal(18, 2))
+        ) as cost_usd,
     from (
         select
             system,

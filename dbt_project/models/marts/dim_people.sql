@@ -66,11 +66,24 @@ people as (
     group by person_id
 ),
 
+-- A channel may carry consents of several purposes: the summary names the most restrictive.
+channel_consents as (
+    select
+        person_id,
+        channel,
+        arg_min(
+            status,
+            case status when 'withdrawn' then 1 when 'denied' then 2 when 'pending' then 3 else 4 end
+        ) as status,
+    from consents
+    group by person_id, channel
+),
+
 consent_summaries as (
     select
         person_id,
         to_json(map(list(channel order by channel), list(status order by channel))) as consent_summary,
-    from consents
+    from channel_consents
     group by person_id
 )
 

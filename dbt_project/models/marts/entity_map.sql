@@ -1,6 +1,8 @@
 {{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='record_key') }}
 
+-- Whom the batch touched is told from this table as it was before.
 -- depends_on: {{ ref('int_batch__changed_records') }}
+-- depends_on: {{ ref('int_batch__touched_people') }}
 
 with people as (
     select * from {{ ref('int_identity__people') }}

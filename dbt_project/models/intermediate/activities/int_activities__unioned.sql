@@ -23,42 +23,56 @@ unioned as (
     select * from completed_tasks
 ),
 
-newest as (
-    select *
+keyed as (
+    select
+        {{ hash64(['system', 'activity_id']) }} as activity_key,
+        {{ guid(['system', 'activity_id']) }} as activity_id,
+        -- An address typed into a form stands for the mailbox until identity says whose it is.
+        case
+            when contact_id is not null
+                then {{ record_key('system', record_type_of('system', 'contact_id'), 'contact_id') }}
+            when email is not null
+                then {{ record_key('system', "'email'", 'lower(trim(email))') }}
+        end as record_key,
+        system,
+        activity_id as system_activity_id,
+        activity_type,
+        campaign_id,
+        form_id,
+        url,
+        referrer,
+        utm_source,
+        utm_medium,
+        utm_campaign,
+        trace_parent,
+        occurred_at,
+        received_at,
+        load_id,
+        coalesce(seq, 0) as seq,
     from unioned
     where
         activity_type is not null
         {% if is_incremental() %}
             and {{ is_new() }}
         {% endif %}
-    qualify row_number() over (
-        partition by system, activity_id
-        order by occurred_at desc, received_at desc, seq desc
-    ) = 1
+),
+
+-- A version that comes late may be older than the one already here.
+versions as (
+    select * from keyed
+    {% if is_incremental() %}
+        union all by name
+        select
+            *,
+            -1 as seq,
+        from {{ this }}
+        where activity_key in (select activity_key from keyed)
+    {% endif %}
 )
 
-select
-    {{ hash64(['system', 'activity_id']) }} as activity_key,
-    {{ guid(['system', 'activity_id']) }} as activity_id,
-    -- An address typed into a form stands for the mailbox until identity says whose it is.
-    case
-        when contact_id is not null
-            then {{ record_key('system', record_type_of('system', 'contact_id'), 'contact_id') }}
-        when email is not null
-            then {{ record_key('system', "'email'", 'lower(trim(email))') }}
-    end as record_key,
-    system,
-    activity_id as system_activity_id,
-    activity_type,
-    campaign_id,
-    form_id,
-    url,
-    referrer,
-    utm_source,
-    utm_medium,
-    utm_campaign,
-    trace_parent,
-    occurred_at,
-    received_at,
-    load_id,
-from newest
+select * exclude (seq)
+from versions
+qualify row_number() over (
+    partition by activity_key
+    order by occurred_at desc, received_at desc, seq desc
+) = 1

@@ -1,6 +1,7 @@
 -- What the batch says something about, and who shared an identifier with it before the batch. Rows of an attempt that died count again: its
 -- half-done changes have overwritten what they were derived from.
 {% set former_identifiers = adapter.get_relation(this.database, this.schema, 'int_identity__identifiers') %}
+{% set former_map = adapter.get_relation(this.database, 'marts', 'entity_map') %}
 {% set former = adapter.get_relation(this.database, this.schema, this.identifier) %}
 
 with mentioned as (
@@ -8,20 +9,63 @@ with mentioned as (
     where {{ is_new() }}
 ),
 
+accounts as (
+    select * from {{ ref('int_accounts__current') }}
+),
+
+accounts_stated as (
+    {% for accounts in ['stg_events__accounts', 'stg_hubspot__companies', 'stg_salesforce__accounts'] %}
+    select
+        system,
+        record_id,
+    from {{ ref(accounts) }}
+    where {{ is_new() }}
+    {% if not loop.last %}union{% endif %}
+    {% endfor %}
+),
+
+-- An account that gets another domain changes the company it leaves and the one it joins.
 accounts_changed as (
-    select domain from {{ ref('stg_salesforce__accounts') }}
-    where {{ is_new() }}
-    union
-    select domain from {{ ref('stg_hubspot__companies') }}
-    where {{ is_new() }}
-    union
-    select domain from {{ ref('stg_events__accounts') }}
-    where {{ is_new() }}
+    select
+        account_id,
+        domain,
+    from accounts
+    where (system, record_id) in (select (system, record_id) from accounts_stated)
+    {% if former_map and not flags.FULL_REFRESH %}
+        union
+        select
+            unnest([mapped.account_id, accounts.account_id]) as account_id,
+            unnest([
+                nullif(json_extract_string(mapped.evidence, '$[0].identifier_value'), ''),
+                accounts.account_group
+            ]) as domain,
+        from {{ former_map }} as mapped
+        inner join accounts on mapped.system = accounts.system and mapped.record_id = accounts.record_id
+        where
+            mapped.record_type = 'account'
+            and (
+                (mapped.system, mapped.record_id) in (select (system, record_id) from accounts_stated)
+                or mapped.account_id <> accounts.account_id
+            )
+    {% endif %}
+),
+
+contacts as (
+    select * from {{ ref('int_contacts__current') }}
 ),
 
 of_changed_accounts as (
-    select record_key from {{ ref('int_contacts__current') }}
-    where split_part(lower(email), '@', 2) in (select domain from accounts_changed where domain is not null)
+    select records.record_key
+    from {{ ref('int_identity__records') }} as records
+    left join contacts on records.record_key = contacts.record_key
+    where
+        split_part(lower(coalesce(contacts.email, records.record_id)), '@', 2) in (
+            select replace(domain, 'domain:', '') from accounts_changed
+        )
+        or (contacts.system, contacts.account_record_id) in (
+            select (system, record_id) from accounts
+            where account_id in (select account_id from accounts_changed)
+        )
 ),
 
 changed as (

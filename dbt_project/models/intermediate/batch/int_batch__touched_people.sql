@@ -1,7 +1,8 @@
--- depends_on: {{ ref('int_activities__unioned') }}
--- Whose rows have to be made again: everybody with a changed record, under the old id and the new one, and everybody with an activity whose
--- date has come since the last run. Rows of an attempt that died count again.
+-- Whose rows have to be made again: everybody with a changed record, under the old id and the new one, everybody an activity was taken
+-- from, and everybody with something whose date has come since the last run. Rows of an attempt that died count again.
 {% set former_map = adapter.get_relation(this.database, 'marts', 'entity_map') %}
+{% set former_people = adapter.get_relation(this.database, 'marts', 'dim_people') %}
+{% set former_activities = adapter.get_relation(this.database, 'marts', 'fct_activities') %}
 {% set former = adapter.get_relation(this.database, this.schema, this.identifier) %}
 
 with people as (
@@ -18,9 +19,26 @@ resolved as (
     where since = '{{ var("since") }}'
 ),
 
+activities as (
+    select * from {{ ref('int_activities__unioned') }}
+),
+
+campaigns_changed as (
+    select record_id from {{ ref('stg_events__campaigns') }}
+    where {{ is_new() }}
+    union
+    select record_id from {{ ref('stg_hubspot__campaigns') }}
+    where {{ is_new() }}
+),
+
 touched as (
     select person_id from people
     where record_key in (select record_key from changed)
+    union
+    select people.person_id
+    from activities
+    inner join people on activities.record_key = people.record_key
+    where activities.campaign_id in (select record_id from campaigns_changed)
     {% if former_map and not flags.FULL_REFRESH %}
         union
         select person_id from {{ former_map }}
@@ -31,14 +49,33 @@ touched as (
         inner join resolved on mapped.record_key = resolved.record_key
         where mapped.person_id is distinct from resolved.person_id
     {% endif %}
-    {% if var('since_as_of') %}
+    {% if former_activities and not flags.FULL_REFRESH %}
         union
-        select people.person_id
-        from {{ ref('int_activities__unioned') }} as activities
-        inner join people on activities.record_key = people.record_key
-        where
-            activities.occurred_at > cast('{{ var("since_as_of") }}' as timestamptz)
-            and activities.occurred_at <= {{ as_of() }}
+        select person_id from {{ former_activities }}
+        where activity_id in (select activity_id from activities where {{ is_new() }})
+    {% endif %}
+    union
+    select people.person_id
+    from activities
+    inner join people on activities.record_key = people.record_key
+    where {{ has_come('activities.occurred_at') }}
+    union
+    select people.person_id
+    from {{ ref('stg_events__consents') }} as consents
+    inner join people
+        on
+            consents.system = people.system
+            and coalesce(consents.contact_id, lower(trim(consents.email))) = people.record_id
+    where {{ has_come('consents.occurred_at') }}
+    union
+    select people.person_id
+    from {{ ref('stg_hubspot__consents') }} as consents
+    inner join people on consents.system = people.system and consents.contact_id = people.record_id
+    where {{ has_come('consents.occurred_at') }}
+    {% if former_people and not flags.FULL_REFRESH %}
+        union
+        select person_id from {{ former_people }}
+        where {{ has_come('first_seen_at') }}
     {% endif %}
     {% if former and not flags.FULL_REFRESH %}
         union

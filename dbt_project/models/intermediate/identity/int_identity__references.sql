@@ -27,6 +27,14 @@ activities as (
         received_at,
         load_id,
     from {{ ref('stg_hubspot__activities') }}
+    union all
+    select
+        system,
+        who_id as contact_id,
+        cast(null as varchar) as email,
+        received_at,
+        load_id,
+    from {{ ref('stg_salesforce__tasks') }}
 ),
 
 consents as (

@@ -1,0 +1,66 @@
+# Two commands do everything on a machine with Python 3.11 or newer, pip and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := uv==0.13.9
+STAMP  := $(VENV)/.installed
+# State of the build checks; apart from the state you work with.
+CI_HOME := .handoff/checks
+
+.PHONY: demo test lint types imports generated unit dbt-build prove bench generate install clean help
+
+help:            ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
+
+install: $(STAMP) ## the exact versions of uv.lock into .venv
+
+$(STAMP): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Handoff needs Python 3.11 to 3.13; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11") if not (3, 11) <= sys.version_info[:2] < (3, 14) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
+	UV_PROJECT_ENVIRONMENT=$(VENV) UV_COMPILE_BYTECODE=1 UV_PYTHON=$(BIN)/python $(BIN)/uv sync --locked --inexact --quiet
+	@touch $(STAMP)
+
+demo: $(STAMP)   ## the whole flow on a simulated company
+	@$(BIN)/handoff demo
+
+test: lint types imports generated unit dbt-build ## everything CI checks
+	@echo "all checks passed"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/sqlfluff lint dbt_project/models --processes 2 --disable-progress-bar
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports --no-logo
+
+generated: $(STAMP) ## fails when something derived is stale
+	$(BIN)/python -m ingestion.contracts.generate --check
+	$(BIN)/python -m ingestion.errors.generate --check
+	$(BIN)/python -m models.policies.generate --check
+
+generate: $(STAMP) ## derive it anew
+	$(BIN)/python -m ingestion.contracts.generate
+	$(BIN)/python -m ingestion.errors.generate
+	$(BIN)/python -m models.policies.generate
+
+unit: $(STAMP)
+	$(BIN)/pytest -q
+
+# The real models on a real run's data: every unit test and data test, after the demo filled the warehouse.
+dbt-build: $(STAMP)
+	HANDOFF_HOME=$(CI_HOME) $(BIN)/handoff demo --json > /dev/null
+	HANDOFF_HOME=$(CI_HOME)/demo $(BIN)/python -m orchestration.dbt_command build
+
+prove: $(STAMP)  ## the long proofs: many runs, many crashes
+	$(BIN)/pytest -q -m prove --timeout 3600
+
+bench: $(STAMP)  ## benchmarks, each beside its floor; see benchmarks/README.md
+	$(BIN)/python -m benchmarks
+
+clean:           ## state and environment
+	rm -rf $(VENV) .handoff

@@ -1,0 +1,1 @@
+"""One file per kernel; a file that defines KERNEL is found by its name."""

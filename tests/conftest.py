@@ -1,0 +1,172 @@
+"""Fixtures every test may use: a home of its own, the shared data, and a warehouse driven without
+Dagster."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingestion.connectors.extracted import Extracted
+from ingestion.landing import warehouse
+from ingestion.landing.archive import Archive
+from ingestion.landing.events import land_events
+from ingestion.landing.polls import land_archive
+from ingestion.log.owner import open_log
+from ingestion.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+
+Row = tuple[Any, ...]
+# schema.table -> its rows in a fixed order, with the column names first.
+Snapshot = dict[str, list[Row]]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public data sets beside the repository; tests that need it are skipped without
+    it."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the shared data sets are not at {folder}")
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a home that nothing else uses; no outside system is configured."""
+    return Settings(home=tmp_path / "home")
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """The whole pipeline of one home, step by step, in this process."""
+
+    settings: Settings
+
+    @staticmethod
+    def event(
+        record: str,
+        data: Mapping[str, Any],
+        time: datetime,
+        *,
+        subject_id: str | None = None,
+        event_id: str | None = None,
+    ) -> dict[str, Any]:
+        """One CloudEvent that carries `data` as the new state of a `record` at `time`."""
+        keys = (
+            "record_id",
+            "activity_id",
+            "meeting_id",
+            "surviving_id",
+            "contact_id",
+            "operation_id",
+        )
+        named = next((data[key] for key in keys if data.get(key)), data.get("email", "unnamed"))
+        return {
+            "specversion": "1.0",
+            "id": event_id or str(uuid.uuid4()),
+            "source": "urn:handoff:test",
+            "type": f"com.handoff.{record}",
+            "subject": f"{record}/{data.get('system', 'web')}/{subject_id or named}",
+            "time": time.isoformat(),
+            "data": dict(data),
+        }
+
+    def append(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Append valid events to the log, as the edge does."""
+        from ingestion.connectors import catalog
+        from ingestion.contracts import registry
+
+        sent = [dict(event) for event in events]
+        known = catalog.known_systems(self.settings)
+        for item in sent:
+            assert registry.validate_event(item, known) == [], item
+        log = open_log(self.settings)
+        try:
+            for start in range(0, len(sent), 5_000):
+                log.append(sent[start : start + 5_000])
+        finally:
+            log.close()
+
+    def poll(self, system: str, rows: Mapping[str, list[Extracted]], at: datetime) -> None:
+        """Archive and land polled versions, as if polled `at`."""
+        archive = Archive(self.settings.archive_dir)
+        for resource, extracted in rows.items():
+            archive.append(system, resource, extracted, at)
+        land_archive(self.settings, system)
+
+    def land(self) -> None:
+        """Land the log's new events, and the policies."""
+        from orchestration.policy_rows import load_policy_rows
+
+        land_events(self.settings)
+        load_policy_rows(self.settings)
+
+    def transform(self, as_of: datetime, *, full_refresh: bool = False) -> Any:
+        """Land what is new and transform it."""
+        from orchestration.transform import transform
+
+        self.land()
+        return transform(self.settings, as_of=as_of, full_refresh=full_refresh)
+
+    def rows(self, sql: str, parameters: list[Any] | None = None) -> list[Row]:
+        """The rows of one query."""
+        connection = warehouse.connect(self.settings)
+        try:
+            return connection.execute(sql, parameters or []).fetchall()
+        finally:
+            connection.close()
+
+    def records(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of one query by column name."""
+        connection = warehouse.connect(self.settings)
+        try:
+            found = connection.execute(sql)
+            names = [column[0] for column in found.description or []]
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        finally:
+            connection.close()
+
+    def snapshot(self, *schemas: str) -> Snapshot:
+        """Every row of every table of `schemas`, comparable: in a fixed order, floats to nine
+        digits."""
+        connection = warehouse.connect(self.settings)
+        try:
+            tables = connection.execute(
+                "select schema_name, table_name from duckdb_tables() "
+                "where list_contains(?, schema_name) order by all",
+                [list(schemas)],
+            ).fetchall()
+            taken: Snapshot = {}
+            for schema, table in tables:
+                found = connection.execute(f'select * from "{schema}"."{table}"')
+                names = tuple(column[0] for column in found.description or [])
+                rows = [tuple(_comparable(value) for value in row) for row in found.fetchall()]
+                taken[f"{schema}.{table}"] = [names, *sorted(rows, key=repr)]
+            return taken
+        finally:
+            connection.close()
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.9g}")
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    return value
+
+
+@pytest.fixture(scope="session")
+def open_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Warehouse]:
+    """Makes warehouses in homes of their own; dbt's project is parsed once for all of them."""
+
+    def make(**overrides: Any) -> Warehouse:
+        return Warehouse(Settings(home=tmp_path_factory.mktemp("home"), **overrides))
+
+    return make
