@@ -22,11 +22,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(module: str, arguments: list[str], port: int, log: Path) -> Iterator[int]:
-    """The process id of `python -m module arguments` once it listens on `port`."""
+def server(name: str, port: int, home: Path) -> Iterator[int]:
+    """The process id of a counterpart (see there) with its state in `home`, once it listens."""
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / "output.log"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [sys.executable, "-m", "benchmarks.counterparts", name, str(port), str(home)],
             stdout=output,
             stderr=output,
             stdin=subprocess.DEVNULL,

@@ -32,7 +32,8 @@ _STATE_DDL = """
         code_hash varchar not null,
         is_full_refresh boolean not null,
         seconds double not null
-    )
+    );
+    create table if not exists ops.rebuilds_begun (started_at timestamptz not null)
 """
 
 
@@ -136,7 +137,12 @@ def transform(
         last = _last_state(connection)
         through = _newest_load(connection)
         policy_hash = _policy_hash(connection)
-    reason = _full_refresh_reason(full_refresh, last, as_of, policy_hash, code_hash)
+        reason = _full_refresh_reason(full_refresh, last, as_of, policy_hash, code_hash)
+        # What a rebuild that dies leaves behind is of two ages: no batch can be added to that.
+        if reason is None and connection.execute("from ops.rebuilds_begun").fetchone():
+            reason = "the last rebuild died"
+        if reason:
+            connection.execute("insert into ops.rebuilds_begun values (?)", [datetime.now(UTC)])
     since, since_as_of = ("", "")
     if reason is None and last is not None:
         since, since_as_of = last.through, last.as_of.isoformat()
@@ -156,6 +162,7 @@ def transform(
         )
     seconds = time.monotonic() - started
     with _connect(settings) as connection:
+        connection.execute("delete from ops.rebuilds_begun")
         connection.execute(
             "insert into ops.transforms values (?, ?, ?, ?, ?, ?, ?, ?)",
             [

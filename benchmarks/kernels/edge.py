@@ -31,11 +31,7 @@ class _Load:
 def run(size: int, folder: Path) -> list[Measurement]:
     """`size` requests of one event per round, and `size` / 20 requests of 100 events."""
     edge, bare = free_port(), free_port()
-    with (
-        server("benchmarks.edge_server", [str(edge), str(folder / "home")], edge, folder / "a.log")
-        as process,
-        server("benchmarks.bare_server", [str(bare)], bare, folder / "b.log"),
-    ):
+    with server("edge", edge, folder / "edge") as process, server("bare", bare, folder / "bare"):
         one = _case("one event a request", size, 1, edge, bare, process)
         many = _case("100 events a request", max(size // 20, 1), BATCH, edge, bare, process)
     return [one, many]

@@ -1,4 +1,4 @@
-"""Writes what derives from the contracts: dlt hints, dbt sources and the suites of the raw door."""
+"""Writes what derives from the contracts: dlt hints, dbt sources, picklists as SQL, suites of the raw door."""
 
 from __future__ import annotations
 
@@ -18,12 +18,19 @@ from ingestion.contracts.columns import (
     raw_tables,
     table_columns,
 )
-from ingestion.contracts.registry import enum_document, enum_values, newest_version, schema
+from ingestion.contracts.registry import (
+    enum_document,
+    enum_names,
+    enum_values,
+    newest_version,
+    schema,
+)
 
 COMMAND = "python -m ingestion.contracts.generate"
 PROJECT_ROOT = Path(__file__).parents[2]
 HINTS_FILE = "ingestion/contracts/generated/dlt_columns.json"
 SOURCES_FILE = "dbt_project/models/staging/events/_events__sources.generated.yml"
+MACRO_FILE = "dbt_project/macros/canonical_value.generated.sql"
 SUITES_FOLDER = "expectations/suites"
 _SUITE_FILES = "raw_events__*.generated.json"
 
@@ -70,7 +77,29 @@ def derived_files() -> dict[str, str]:
         for record, table in tables.items()
     }
     hints = {table: dlt_columns(record) for record, table in tables.items()}
-    return {HINTS_FILE: _json(hints), SOURCES_FILE: _yaml(_sources(tables)), **suites}
+    return {
+        HINTS_FILE: _json(hints),
+        SOURCES_FILE: _yaml(_sources(tables)),
+        MACRO_FILE: _macro(),
+        **suites,
+    }
+
+
+def _macro() -> str:
+    """The picklists of the enum registry as one SQL expression: a system's own word becomes ours."""
+    picklists = {name: enum_document(name).get("systems", {}) for name in enum_names()}
+    known = orjson.dumps(picklists, option=orjson.OPT_INDENT_2).decode()
+    return f"""{{# Generated from ingestion/contracts/enums by `{COMMAND}`; do not edit.
+   Our value of what a system's picklist says; null for a word the registry does not know. #}}
+{{% macro canonical_value(enum, system, column) -%}}
+{{%- set picklists = {known} -%}}
+case {{{{ column }}}}
+    {{% for theirs, ours in picklists[enum][system].items() -%}}
+    when '{{{{ theirs }}}}' then '{{{{ ours }}}}'
+    {{% endfor -%}}
+end
+{{%- endmacro %}}
+"""
 
 
 def _sources(tables: dict[str, str]) -> dict[str, Any]:

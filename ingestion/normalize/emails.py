@@ -14,7 +14,9 @@ def normalize_email(value: str | None) -> str | None:
     from email_validator import EmailNotValidError, validate_email
 
     try:
-        result = validate_email(value.strip(), check_deliverability=False, test_environment=True)
+        result = validate_email(
+            value.strip(), check_deliverability=False, test_environment=True, strict=True
+        )
     except EmailNotValidError:
         return None
     return f"{result.local_part.lower()}@{(result.ascii_domain or result.domain).lower()}"

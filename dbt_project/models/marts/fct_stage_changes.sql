@@ -16,6 +16,22 @@ leads as (
     where is_converted
 ),
 
+-- Sales says what it thinks of a lead by its status; each version that changes it is a stage change.
+lead_statuses as (
+    select
+        record_key,
+        record_id,
+        lag(lifecycle_stage) over (
+            partition by record_id
+            order by occurred_at, received_at
+        ) as former_stage,
+        lifecycle_stage,
+        occurred_at,
+    from {{ ref('stg_salesforce__leads') }}
+    where not is_converted
+    qualify lifecycle_stage is distinct from former_stage
+),
+
 opportunities as (
     select * from {{ ref('fct_opportunities') }}
     where person_id is not null and not is_deleted
@@ -45,6 +61,18 @@ changes as (
         false as is_inferred,
         reached_at as changed_at,
     from mqls
+    union all
+    select
+        'status/' || lead_statuses.record_id || '/' || epoch_us(lead_statuses.occurred_at) as change_key,
+        records.person_id,
+        lead_statuses.former_stage as from_stage,
+        lead_statuses.lifecycle_stage as to_stage,
+        'lead status in salesforce' as reason,
+        lead_statuses.former_stage is null as is_inferred,
+        lead_statuses.occurred_at as changed_at,
+    from lead_statuses
+    inner join records on lead_statuses.record_key = records.record_key
+    where lead_statuses.lifecycle_stage in ('accepted', 'rejected', 'recycled', 'disqualified', 'sql')
     -- What the CRM did implies a stage nobody stated: a converted lead was accepted, an opportunity is one, a won one is a customer.
     union all
     select

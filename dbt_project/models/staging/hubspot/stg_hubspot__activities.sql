@@ -9,13 +9,7 @@ with occurrences as (
 select
     'hubspot' as system,
     record_id as activity_id,
-    case {{ json_text('payload', 'eventType') }}
-        when 'e_visited_page' then 'page_view'
-        when 'e_opened_email_v2' then 'email_open'
-        when 'e_clicked_link_in_email_v2' then 'email_click'
-        when 'e_submitted_form_v2' then 'form_submit'
-        when 'pe_webinar_attended' then 'webinar_attend'
-    end as activity_type,
+    {{ canonical_value('activity_type', 'hubspot', json_text('payload', 'eventType')) }} as activity_type,
     {{ json_text('payload', 'objectId') }} as contact_id,
     {{ json_text('properties', 'hs_url') }} as url,
     {{ json_text('properties', 'hs_referrer') }} as referrer,

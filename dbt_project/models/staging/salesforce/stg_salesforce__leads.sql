@@ -17,7 +17,7 @@ select
     {{ json_text('payload', 'Title') }} as job_title,
     {{ json_text('payload', 'LeadSource') }} as original_source,
     {{ json_text('payload', 'OwnerId') }} as owner_id,
-    {{ json_text('payload', 'Status') }} as lifecycle_stage,
+    {{ canonical_value('lifecycle_stage', 'salesforce', json_text('payload', 'Status')) }} as lifecycle_stage,
     {{ json_text('payload', 'ConvertedContactId') }} as converted_contact_id,
     {{ json_text('payload', 'MasterRecordId') }} as master_record_id,
     {{ json_text('payload', 'Handoff_Person_Id__c') }} as handoff_person_id,
