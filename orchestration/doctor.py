@@ -116,6 +116,9 @@ def _look(name: str, look: Callable[[Settings], str], settings: Settings) -> Fin
         return Finding(name, WARNING, str(warning), warning.remedy)
     except HandoffError as error:
         return _finding_of(name, error)
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        return Finding(name, WRONG, told, "Mend what the message names, then look again.", 4)
 
 
 def _finding_of(name: str, error: HandoffError) -> Finding:

@@ -90,8 +90,8 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
                     connection,
                     "select assignments.*, reps.name as rep_name, reps.email as rep_email, reps.time_zone "
                     "from marts.fct_assignments as assignments left join marts.dim_reps as reps using (rep_id) "
-                    "where person_id = $person_id order by assigned_at",
-                    {"person_id": person["person_id"]},
+                    "where person_id = $person_id and assigned_at <= $as_of::timestamptz order by assigned_at",
+                    values,
                 )
             ],
             consents=_rows(
@@ -103,8 +103,8 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
             pushes=_rows(
                 connection,
                 "select system, object, action, record_id, status, error_code, planned_at, confirmed_at from marts.fct_pushes "
-                "where person_id = $person_id order by planned_at, object",
-                {"person_id": person["person_id"]},
+                "where person_id = $person_id and planned_at <= $as_of::timestamptz order by planned_at, object",
+                values,
             ),
         )
 

@@ -16,6 +16,8 @@ from orchestration.writer_lock import warehouse_writer
 # Receipts of what a batch pushed are events themselves: one more batch records them and finds nothing to push.
 MAX_BATCHES = 3
 
+BLOCKING_CHECK = "may_be_sent"
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -96,7 +98,10 @@ def _run_once(job: Any, instance: Any, as_of: datetime | None, full_refresh: boo
             },
         )
     except DagsterAssetCheckFailedError as error:
-        asset, check, messages = _read_batch(instance, run_id, started).failed_checks[0]
+        failed = _read_batch(instance, run_id, started).failed_checks
+        asset, check, messages = next(
+            (found for found in failed if found[1] == BLOCKING_CHECK), failed[0]
+        )
         raise HandoffError(
             "EXPECTATION_FAILED", f"{asset} does not pass {check}: {'; '.join(messages[:3])}"
         ) from error

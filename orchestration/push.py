@@ -67,6 +67,9 @@ def is_configured(settings: Settings, system: str) -> bool:
 def make_plan(settings: Settings, system: str, *, as_of: datetime) -> Planned:
     """Seal a plan of what the sync models want now and judge it; nothing is sent."""
     require_destination(system)
+    if not settings.warehouse_path.exists():
+        # Connecting would leave an empty warehouse behind.
+        raise HandoffError("SERVING_MISSING", f"there is no warehouse at {settings.warehouse_path}")
     with contextlib.closing(connect(settings)) as connection:
         _require_sync_models(connection, system)
         rows = _wanted(connection, system)

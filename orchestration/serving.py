@@ -118,6 +118,9 @@ def query(settings: Settings, sql: str) -> tuple[list[str], list[tuple[Any, ...]
     with contextlib.closing(open_serving(settings)) as connection:
         try:
             cursor = connection.execute(sql)
+            # Nothing but blanks or comments: DuckDB then gives no cursor at all.
+            if cursor is None:
+                raise HandoffError("QUERY_INVALID", f"'{sql}' holds no statement")
             if cursor.description is None:
                 return [], []
             return [column[0] for column in cursor.description], cursor.fetchall()

@@ -211,7 +211,9 @@ class Mapping:
         except ValueError as error:
             code = "DATE_UNPARSABLE" if kind in ("instant", "date") else "FIELD_MISMATCH"
             pointer = TIME if rule.target == TIME else f"/data/{rule.target}"
-            raise RowError(code, pointer, f"{self._origin(rule)}: {error}") from error
+            # The parser names what is wrong with a date, not the date.
+            told = f"{raw!r}: {error}" if kind == "instant" and str(raw) not in str(error) else error
+            raise RowError(code, pointer, f"{self._origin(rule)}: {told}") from error
 
     def _raw(self, rule: FieldRule, row: Row) -> Any:
         if rule.template is not None:

@@ -11,6 +11,7 @@ from ingestion.landing.warehouse import connect
 from ingestion.settings import Settings
 from orchestration.assets.keys import WAREHOUSE_POOL, owners_of, table_key
 from orchestration.assets.landing import WRITER_WAIT_SECONDS, check_result, remember_result
+from orchestration.progress import report
 from orchestration.push import SYNC_MODELS, apply, is_configured, make_plan
 from orchestration.serving import publish
 from orchestration.writer_lock import warehouse_writer
@@ -38,6 +39,7 @@ def sync_keys(system: str) -> list[dg.AssetKey]:
 def validate_sync(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """Great Expectations on what is about to be sent."""
     settings = Settings()
+    report("validating what is about to be sent")
     models = [model for names in SYNC_MODELS.values() for model in names]
     with (
         warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS),
@@ -74,6 +76,7 @@ def serving_asset(published: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
     )
     def publish_serving() -> dg.MaterializeResult[Any]:
         settings = Settings()
+        report("publishing the serving file")
         with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
             done = publish(settings)
         return dg.MaterializeResult(
@@ -110,11 +113,18 @@ def _push_asset(system: str) -> dg.AssetsDefinition:
         if not is_configured(settings, system):
             context.log.info("%s is not configured: nothing is pushed", system)
             return dg.MaterializeResult(metadata={"configured": False})
+        report(f"planning what {system} is told")
         with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
             planned = make_plan(settings, system, as_of=datetime.now(UTC))
-            report = apply(settings, planned.plan.plan_id)
-        counts = report.counts()
-        rejected = [row for row in report.rows if row.status in ("failed", "refused")]
+            applied = apply(
+                settings,
+                planned.plan.plan_id,
+                progress=lambda name, done, total: report(
+                    f"{system}: {name} {done:,} of {total:,}"
+                ),
+            )
+        counts = applied.counts()
+        rejected = [row for row in applied.rows if row.status in ("failed", "refused")]
         table = "\n".join(
             ["| object | external id | code | message |", "|---|---|---|---|"]
             + [

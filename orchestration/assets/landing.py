@@ -9,12 +9,14 @@ import dagster as dg
 
 from ingestion.connectors import catalog
 from ingestion.contracts.registry import RECORD_TABLES
+from ingestion.errors.catalog import HandoffError
 from ingestion.landing import events, polls
 from ingestion.landing.landed import Landed
 from ingestion.landing.warehouse import connect
 from ingestion.settings import Settings
 from orchestration.assets.keys import WAREHOUSE_POOL, owners_of, table_key
 from orchestration.policy_rows import load_policy_rows
+from orchestration.progress import report
 from orchestration.writer_lock import warehouse_writer
 
 if TYPE_CHECKING:
@@ -45,6 +47,18 @@ POLICY_TABLES = (
     "sync_fields",
     "kpi_settings",
 )
+
+
+MEETS_CONTRACT = "meets_contract"
+WAS_POLLED = "was_polled"
+
+
+def _contract_check(key: dg.AssetKey) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        MEETS_CONTRACT,
+        asset=key,
+        description="The rows of the batch meet the expectations of the door they came in by.",
+    )
 
 
 def raw_spec(
@@ -81,6 +95,7 @@ def raw_spec(
 def load_policies(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
     """Policies as rows, all versions, the active ones marked."""
     settings = Settings()
+    report("loading policies")
     with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
         rows = load_policy_rows(settings)
     for table in POLICY_TABLES:
@@ -93,14 +108,7 @@ def load_policies(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeR
 @dg.multi_asset(
     name="land_events",
     specs=[raw_spec("raw_events", table, kinds={"dlt", "duckdb"}) for table in EVENT_TABLES],
-    check_specs=[
-        dg.AssetCheckSpec(
-            "meets_contract",
-            asset=table_key("raw_events", table),
-            description="The batch meets the expectations derived from the contract.",
-        )
-        for table in EVENT_TABLES
-    ],
+    check_specs=[_contract_check(table_key("raw_events", table)) for table in EVENT_TABLES],
     pool=WAREHOUSE_POOL,
 )
 def land_events(
@@ -108,31 +116,31 @@ def land_events(
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """From the event log into raw_events, with the contract's expectations run on the batch."""
     settings = Settings()
+    report("landing events from the log")
     with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
         landed = events.land_events(settings)
-        frames = _newest_frames(settings, [t for t in EVENT_TABLES if landed.rows.get(t)])
+        frames = _newest_frames(settings, "raw_events", _landed_tables(landed, EVENT_TABLES))
     for note in landed.unrepresentable:
         context.log.warning("kept in the log, null in the warehouse: %s", note)
     for table in EVENT_TABLES:
-        yield dg.MaterializeResult(
-            asset_key=table_key("raw_events", table), metadata=_landed_metadata(landed, table)
-        )
-        yield _meets_contract(table, frames.get(table))
+        key = table_key("raw_events", table)
+        yield dg.MaterializeResult(asset_key=key, metadata=_landed_metadata(landed, table))
+        yield _meets_contract(key, f"raw_events__{table}", frames.get(table))
 
 
-def _meets_contract(table: str, frame: "pd.DataFrame | None") -> dg.AssetCheckResult:
+def _meets_contract(
+    key: dg.AssetKey, suite: str, frame: "pd.DataFrame | None"
+) -> dg.AssetCheckResult:
+    """Judge the rows of this batch; a batch without any has nothing to break."""
     if frame is None:
         return dg.AssetCheckResult(
-            check_name="meets_contract",
-            asset_key=table_key("raw_events", table),
-            passed=True,
-            metadata={"rows": 0},
+            check_name=MEETS_CONTRACT, asset_key=key, passed=True, metadata={"rows": 0}
         )
     from expectations.validate import validate_frame
 
-    result = validate_frame(frame, f"raw_events__{table}")
+    result = validate_frame(frame, suite)
     remember_result(Settings(), result)
-    return check_result("meets_contract", table_key("raw_events", table), result)
+    return check_result(MEETS_CONTRACT, key, result)
 
 
 def check_result(name: str, key: dg.AssetKey, result: "SuiteResult") -> dg.AssetCheckResult:
@@ -159,12 +167,19 @@ def remember_result(settings: Settings, result: "SuiteResult") -> None:
     keep_result(result, settings.artifacts_dir / "expectations")
 
 
-def _newest_frames(settings: Settings, tables: Sequence[str]) -> "dict[str, pd.DataFrame]":
+def _landed_tables(landed: Landed, tables: Sequence[str]) -> list[str]:
+    return [table for table in tables if landed.rows.get(table)]
+
+
+def _newest_frames(
+    settings: Settings, schema: str, tables: Sequence[str]
+) -> "dict[str, pd.DataFrame]":
+    """The rows of the newest completed load, by table."""
     with contextlib.closing(connect(settings)) as connection:
         return {
             table: connection.execute(
-                f"select * from raw_events.{table} where _dlt_load_id = "
-                "(select max(load_id) from raw_events._dlt_loads where status = 0)"
+                f"select * from {schema}.{table} where _dlt_load_id = "
+                f"(select max(load_id) from {schema}._dlt_loads where status = 0)"
             ).fetch_df()
             for table in tables
         }
@@ -180,40 +195,61 @@ def _landed_metadata(landed: Landed, table: str) -> dict[str, dg.MetadataValue |
     return metadata
 
 
-def _poll(system: str, context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
-    settings = Settings()
-    resources = catalog.source(system).RESOURCES
-    with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
-        if system in polls.configured_systems(settings):
-            landed = polls.poll(settings, system)
-        else:
-            context.log.info("%s is not configured; only what its archive holds is landed", system)
-            landed = polls.land_archive(settings, system)
-    for resource in resources:
-        yield dg.MaterializeResult(
-            asset_key=table_key(f"raw_{system}", resource),
-            metadata=_landed_metadata(landed, resource),
-        )
-
-
 def poll_assets() -> list[dg.AssetsDefinition]:
     """One multi-asset per connector that can be polled, found by its folder."""
     return [_poll_asset(system) for system in catalog.systems("source")]
 
 
 def _poll_asset(system: str) -> dg.AssetsDefinition:
+    schema = f"raw_{system}"
+    resources = catalog.source(system).RESOURCES
+    keys = {resource: table_key(schema, resource) for resource in resources}
+
     @dg.multi_asset(
         name=f"poll_{system}",
-        specs=[
-            raw_spec(f"raw_{system}", resource, kinds={"dlt", "duckdb"})
-            for resource in catalog.source(system).RESOURCES
+        specs=[raw_spec(schema, resource, kinds={"dlt", "duckdb"}) for resource in resources],
+        check_specs=[
+            *(_contract_check(key) for key in keys.values()),
+            dg.AssetCheckSpec(
+                WAS_POLLED,
+                asset=keys[resources[0]],
+                description="The system answered; otherwise the batch goes on with what was known before.",
+            ),
         ],
         pool=WAREHOUSE_POOL,
-        retry_policy=dg.RetryPolicy(
-            max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL
-        ),
     )
-    def poll_system(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
-        yield from _poll(system, context)
+    def poll_system(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+        settings = Settings()
+        if system in polls.configured_systems(settings):
+            report(f"polling {system}")
+        problem: HandoffError | None = None
+        with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
+            try:
+                landed = _poll(settings, system)
+            except HandoffError as error:
+                # A system that is down must not keep the others' events from being decided on.
+                if not error.entry.retryable:
+                    raise
+                problem = error
+                landed = polls.land_archive(settings, system)
+            frames = _newest_frames(settings, schema, _landed_tables(landed, resources))
+        for resource, key in keys.items():
+            yield dg.MaterializeResult(asset_key=key, metadata=_landed_metadata(landed, resource))
+            yield _meets_contract(key, "raw_records", frames.get(resource))
+        yield dg.AssetCheckResult(
+            check_name=WAS_POLLED,
+            asset_key=keys[resources[0]],
+            passed=problem is None,
+            metadata={"failed": dg.MetadataValue.json([problem.message] if problem else [])},
+        )
 
     return poll_system
+
+
+def _poll(settings: Settings, system: str) -> Landed:
+    if system in polls.configured_systems(settings):
+        return polls.poll(settings, system)
+    # Not configured (any more): what its archive holds still counts.
+    return polls.land_archive(settings, system)

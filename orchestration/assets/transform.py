@@ -12,6 +12,7 @@ from dagster_dbt.asset_utils import build_dbt_specs
 from ingestion.settings import Settings
 from orchestration.assets.keys import WAREHOUSE_POOL, TableTranslator, table_key
 from orchestration.assets.landing import WRITER_WAIT_SECONDS
+from orchestration.progress import report
 from orchestration.transform import manifest, manifest_path, run_tests, transform
 from orchestration.writer_lock import warehouse_writer
 
@@ -54,8 +55,14 @@ def transform_assets(
     ) -> Iterator[dg.MaterializeResult[Any]]:
         settings = Settings()
         as_of = datetime.fromisoformat(config.as_of) if config.as_of else datetime.now(UTC)
+        report("transforming")
         with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
-            done = transform(settings, as_of=as_of, full_refresh=config.full_refresh)
+            done = transform(
+                settings,
+                as_of=as_of,
+                full_refresh=config.full_refresh,
+                on_node=lambda node: report(f"transforming: {node.schema}.{node.name}"),
+            )
         context.log.info("%s nodes in %.1f s (%s)", len(done.nodes), done.seconds, done.reason)
         seconds = {(node.schema, node.name): node.seconds for node in done.nodes}
         for spec in specs:

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
+from pydantic import ValidationError
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
@@ -374,7 +375,9 @@ def _instant(text: str | None) -> datetime | None:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, default=str, indent=2))
+    from orchestration.cli.screens import as_json_text
+
+    print(as_json_text(value))
 
 
 def _error_json(error: HandoffError) -> dict[str, Any]:
@@ -387,17 +390,34 @@ def _error_json(error: HandoffError) -> dict[str, Any]:
     }
 
 
+def _setting_error(error: ValidationError) -> HandoffError:
+    """A HANDOFF_* variable that cannot be used."""
+    problems = []
+    for problem in error.errors(include_url=False, include_context=False):
+        name = "HANDOFF_" + "_".join(str(part) for part in problem["loc"]).upper()
+        problems.append(f"{name}='{problem['input']}': {problem['msg']}")
+    return HandoffError("SETTING_INVALID", "; ".join(problems))
+
+
+def _stop(error: HandoffError) -> NoReturn:
+    if "--json" in sys.argv:
+        _print_json({"error": _error_json(error)})
+    else:
+        where = f" ({error.path})" if error.path and error.path not in error.message else ""
+        print(f"{error.code}: {error.message}{where}\n  {error.remedy}", file=sys.stderr)
+    sys.exit(error.entry.exit_code)
+
+
 def main() -> None:
     """Entry point: runs a verb and turns what a person can mend into one clear message and an exit code."""
     try:
         app()
     except HandoffError as error:
-        if "--json" in sys.argv:
-            _print_json({"error": _error_json(error)})
-        else:
-            where = f" ({error.path})" if error.path and error.path not in error.message else ""
-            print(f"{error.code}: {error.message}{where}\n  {error.remedy}", file=sys.stderr)
-        sys.exit(error.entry.exit_code)
+        _stop(error)
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        _stop(_setting_error(error))
     except KeyboardInterrupt:
         print("stopped; what was finished is kept, run it again to go on", file=sys.stderr)
         sys.exit(130)

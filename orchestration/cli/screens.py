@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -55,7 +56,17 @@ def stages(*, quiet: bool) -> Iterator[Callable[[str], None]]:
             task = progress.add_task("", total=None)
             yield lambda text: progress.update(task, description=text)
     else:
-        yield lambda text: print(f"… {text}", file=sys.stderr, flush=True)
+        former = ""
+
+        def say(text: str) -> None:
+            # A log wants the stages; the details after the colon are for somebody who watches.
+            nonlocal former
+            stage = text.partition(": ")[0]
+            if stage != former:
+                print(f"… {stage}", file=sys.stderr, flush=True)
+            former = stage
+
+        yield say
 
 
 @contextmanager
@@ -72,14 +83,38 @@ def operation_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], Non
         yield lambda name, done, total: say(f"{name}: {done:,} of {total:,}")
 
 
+def as_json_text(value: Any) -> str:
+    """JSON that any parser takes: numbers JSON has no word for (NaN, infinity) are null."""
+    return json.dumps(_finite(value), default=str, indent=2, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """Names made distinct as DuckDB does (a, a_1): a JSON object would keep only the last of equals."""
+    names: list[str] = []
+    for column in columns:
+        name, number = column, 0
+        while name in names:
+            number += 1
+            name = f"{column}_{number}"
+        names.append(name)
+    return names
+
+
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], output: str) -> None:
     """Rows of a query as a table, CSV or JSON."""
     if output == "json":
-        print(
-            json.dumps(
-                [dict(zip(columns, row, strict=True)) for row in rows], default=str, indent=2
-            )
-        )
+        names = _distinct(columns)
+        print(as_json_text([dict(zip(names, row, strict=True)) for row in rows]))
     elif output == "csv":
         writer = csv.writer(sys.stdout)
         writer.writerow(columns)

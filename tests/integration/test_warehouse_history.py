@@ -8,15 +8,22 @@ import random
 import shutil
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from ingestion.connectors.extracted import Extracted
+from ingestion.errors.catalog import HandoffError
+from orchestration import transform as transforming
 
 POLICIES = Path(__file__).parents[2] / "models" / "policies"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,7 +75,7 @@ class History:
     ) -> list[dict[str, Any]]:
         """The batch's events, some of them sent before."""
         kinds = {
-            self.contact: 30, self.activity: 40, self.consent: 10, self.merge: 6, self.stage_change: 4,
+            self.contact: 30, self.activity: 60, self.consent: 16, self.merge: 6, self.stage_change: 4,
             self.opportunity: 8, self.meeting: 6, self.rep: 3, self.account: 6, self.campaign: 3,
         }  # fmt: skip
         made = []
@@ -77,6 +84,9 @@ class History:
             record, data = kind()
             time, number = self.when(batch), f"{self.seed}-{len(self.sent) + len(made)}"
             made.append(make(record, data, time, event_id=number))
+        for record, data in self.buyers(batch):
+            number = f"{self.seed}-{len(self.sent) + len(made)}"
+            made.append(make(record, data, instant(batch) - STEP / 2, event_id=number))
         again = self.rng.sample(self.sent, min(len(self.sent), count // 10))
         self.sent += made
         return made + again
@@ -88,6 +98,39 @@ class History:
             for name, values in choices.items()
             if self.rng.random() < 0.5
         }
+
+    def buyers(self, batch: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Four who agree and ask for a demo; a batch later one says no, and two turn out to be
+        one."""
+        for number in range(4):
+            who = {"system": "web", "contact_id": f"b{batch}{number}"}
+            form = {"activity_type": "form_submit", "form_id": "contact_sales"}
+            yield (
+                "contact",
+                {
+                    "system": "web",
+                    "record_id": f"b{batch}{number}",
+                    "email": f"buyer{batch}{number}@initech.com",
+                    "country": "DE",
+                    "job_title": "Head of IT",
+                },
+            )
+            yield "activity", {"system": "web", "activity_id": f"ab{batch}{number}", **form, **who}
+            yield (
+                "consent",
+                {**who, "channel": "email", "lawful_basis": "consent", "status": "granted"},
+            )
+            if number == 0 and batch:
+                no = {**who, "contact_id": f"b{batch - 1}0", "lawful_basis": "consent"}
+                yield "consent", {**no, "channel": "email", "status": "withdrawn"}
+                yield (
+                    "merge",
+                    {
+                        "system": "web",
+                        "surviving_id": f"b{batch - 1}1",
+                        "merged_ids": [f"b{batch - 1}2"],
+                    },
+                )
 
     def contact(self) -> tuple[str, dict[str, Any]]:
         system, record_id = self.record()
@@ -143,7 +186,7 @@ class History:
             **who,
             "channel": self.rng.choice(["email"] * 4 + ["crm", "all", "phone"]),
             "lawful_basis": self.rng.choice(["consent", "legitimate_interest"]),
-            "status": self.rng.choice(["granted"] * 4 + ["denied", "withdrawn", "pending"]),
+            "status": self.rng.choice(["granted"] * 7 + ["denied", "withdrawn", "pending"]),
             **self.some(purpose=["marketing", "product_news", "events"]),
         }
 
@@ -284,7 +327,7 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def land_batch(warehouse: Any, history: History, batch: int, count: int = 120) -> None:
+def land_batch(warehouse: Any, history: History, batch: int, count: int = 150) -> None:
     """Bring the batch into the log and the archive; nothing is transformed."""
     warehouse.append(history.events(warehouse.event, batch, count))
     for system, rows in history.polled(batch).items():
@@ -299,7 +342,7 @@ def receipts(warehouse: Any, history: History, batch: int) -> list[dict[str, Any
     for number, row in enumerate(
         warehouse.records("select * from sync.sync_salesforce__leads order by operation_id")
     ):
-        if history.rng.random() < 0.5:
+        if history.rng.random() < 0.8:
             data = {
                 "plan_id": f"p{batch}", "operation_id": row["operation_id"], "status": "confirmed", "system": "salesforce",
                 "object": "Lead", "action": row["action"], "external_id": row["external_id"], "person_id": row["person_id"],
@@ -395,7 +438,11 @@ def continued(history: History) -> History:
     """The history's continuation, apart from the one it goes on from."""
     other = History(history.seed)
     other.rng.setstate(history.rng.getstate())
-    other.sent, other.activities, other.merged = list(history.sent), list(history.activities), list(history.merged)
+    other.sent, other.activities, other.merged = (
+        list(history.sent),
+        list(history.activities),
+        list(history.merged),
+    )
     return other
 
 
@@ -421,7 +468,10 @@ def test_the_history_holds_what_the_comparison_is_about(run: Run) -> None:
     compared."""
     people = [{row["person_id"] for row in run.table("dim_people", at)} for at in range(BATCHES)]
     assert people[0] - people[-1], "nobody was merged away"
-    owners = [{row["record_key"]: row["person_id"] for row in run.table("entity_map", at)} for at in range(BATCHES)]
+    owners = [
+        {row["record_key"]: row["person_id"] for row in run.table("entity_map", at)}
+        for at in range(BATCHES)
+    ]
     together = defaultdict(set)
     for record, person in owners[0].items():
         together[person].add(owners[-1][record])
@@ -495,8 +545,15 @@ def test_a_batch_that_is_overlooked_shows_in_the_comparison(
             lambda connection: replace(last_state(connection), through="9"),  # type: ignore[type-var]
         )
         assert not warehouse.transform(instant(BATCHES)).is_full_refresh
-    with pytest.raises(AssertionError, match="only in rebuild"):
-        assert_same_as_rebuilt(warehouse, instant(BATCHES))
+    overlooked = taken(warehouse)
+    warehouse.transform(instant(BATCHES), full_refresh=True)
+    found = differences(overlooked, taken(warehouse))
+    assert {
+        "people",
+        "marts.dim_people",
+        "marts.fct_activities",
+        "marts.fct_consents",
+    } <= found.keys()
 
 
 @pytest.mark.prove
@@ -530,7 +587,9 @@ def test_people_are_the_connected_components_of_records_and_identifiers(run: Run
         "select record_key, identifier_type || ':' || identifier_value, max_records "
         "from intermediate.int_identity__identifiers where is_linking"
     )
-    owner = dict(run.warehouse.rows("select record_key, person_id from intermediate.int_identity__people"))
+    owner = dict(
+        run.warehouse.rows("select record_key, person_id from intermediate.int_identity__people")
+    )
     records = {key: number for number, key in enumerate(sorted(owner))}
     holders: dict[str, list[int]] = defaultdict(list)
     limits = {}
@@ -546,7 +605,10 @@ def test_people_are_the_connected_components_of_records_and_identifiers(run: Run
     rows, columns = zip(*pairs, strict=True)
     graph = coo_array((np.ones(len(pairs)), (rows, columns)), shape=(len(records), len(records)))
     labels = connected_components(graph, directed=False)[1]
-    expected = {frozenset(key for key, number in records.items() if labels[number] == label) for label in set(labels)}
+    expected = {
+        frozenset(key for key, number in records.items() if labels[number] == label)
+        for label in set(labels)
+    }
     found: dict[str, set[int]] = defaultdict(set)
     for key, person in owner.items():
         found[person].add(key)
@@ -590,7 +652,13 @@ def test_each_crossing_of_the_threshold_counts_once(run: Run) -> None:
     """Armed below 40, an MQL at 60: walked through entry by entry."""
     expected = set()
     for person_id in {row["person_id"] for row in run.table("fct_score_ledger")}:
-        instants = sorted({row["occurred_at"] for row in run.table("fct_score_ledger") if row["person_id"] == person_id})
+        instants = sorted(
+            {
+                row["occurred_at"]
+                for row in run.table("fct_score_ledger")
+                if row["person_id"] == person_id
+            }
+        )
         is_armed = True
         for at in instants:
             just_before = at - timedelta(microseconds=1)
@@ -615,7 +683,8 @@ def test_attribution_gives_each_opportunity_away_once_to_the_cent(run: Run) -> N
             shares = [
                 row
                 for row in credits
-                if row["opportunity_id"] == opportunity["opportunity_id"] and row["attribution_model"] == model
+                if row["opportunity_id"] == opportunity["opportunity_id"]
+                and row["attribution_model"] == model
             ]
             assert sum(row["credit_weight"] for row in shares) == pytest.approx(1, abs=1e-6)
             assert sum(row["attributed_revenue_usd"] for row in shares) == won
@@ -629,7 +698,10 @@ def test_nobody_whose_newest_consent_is_a_no_or_unknown_is_written(run: Run) -> 
         assert row["occurred_at"] <= as_of
         by_purpose = newest[row["person_id"], row["channel"]]
         known = by_purpose.get(row["purpose"])
-        if known is None or (row["occurred_at"], row["received_at"]) > (known["occurred_at"], known["received_at"]):
+        if known is None or (row["occurred_at"], row["received_at"]) > (
+            known["occurred_at"],
+            known["received_at"],
+        ):
             by_purpose[row["purpose"]] = row
 
     def said(person_id: str, channel: str) -> set[str]:

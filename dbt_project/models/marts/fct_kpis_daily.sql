@@ -41,7 +41,7 @@ records as (
     where person_id is not null and record_type <> 'email' and not is_deleted
 ),
 
-merges as (
+reported_merges as (
     select * from {{ ref('stg_events__merges') }}
 ),
 
@@ -132,16 +132,16 @@ duplicate_rate as (
 merge_correction_rate as (
     select
         'merge_correction_rate' as kpi,
-        cast(merges.occurred_at as date) as kpi_date,
+        cast(reported_merges.occurred_at as date) as kpi_date,
         'system' as dimension,
-        merges.system as dimension_value,
+        reported_merges.system as dimension_value,
         count(*) as numerator,
         greatest(
             count(*),
-            any_value((select count(*) from seniority where position > 1 and system = merges.system))
+            any_value((select count(*) from seniority where position > 1 and system = reported_merges.system))
         ) as denominator,
-    from merges
-    group by cast(merges.occurred_at as date), merges.system
+    from reported_merges
+    group by cast(reported_merges.occurred_at as date), reported_merges.system
 ),
 
 -- Actual MQLs against those expected from the trailing 28 days' rate on the same day's active people.

@@ -21,7 +21,7 @@ normalized as (
 ),
 
 -- The newest directive on a pair counts: an unmerge undoes the merge before it.
-merges as (
+directives as (
     select
         system,
         surviving_id,
@@ -108,9 +108,9 @@ stated_ids as (
     select
         records.record_key,
         'external_id' as identifier_type,
-        merges.system || ':' || merges.merged_id as identifier_value,
-    from merges
-    inner join records on merges.system = records.system and merges.surviving_id = records.record_id
+        directives.system || ':' || directives.merged_id as identifier_value,
+    from directives
+    inner join records on directives.system = records.system and directives.surviving_id = records.record_id
 ),
 
 carried as (

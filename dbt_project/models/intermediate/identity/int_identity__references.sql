@@ -83,7 +83,7 @@ stage_changes as (
     from {{ ref('stg_events__stage_changes') }}
 ),
 
-merges as (
+directives as (
     select
         system,
         unnest([surviving_id, merged_id]) as contact_id,
@@ -104,7 +104,7 @@ mentions as (
     union all
     select * from stage_changes
     union all
-    select * from merges
+    select * from directives
 ),
 
 named as (

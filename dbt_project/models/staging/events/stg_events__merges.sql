@@ -1,4 +1,4 @@
-with merges as (
+with directives as (
     select * from {{ source('raw_events', 'merges') }}
     where {{ is_complete('raw_events') }}
 )
@@ -12,4 +12,4 @@ select
     received_at,
     seq,
     _dlt_load_id as load_id,
-from merges
+from directives

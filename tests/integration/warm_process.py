@@ -1,0 +1,73 @@
+"""Forks `handoff` from a process that has imported everything: each run is a process of its own, spared the seconds of importing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from typing import Any, NoReturn
+
+
+def main() -> None:
+    """Answer requests, one JSON document a line: `start` gives a pid, `poll` an exit code or null while it runs."""
+    import dagster_dbt  # noqa: F401
+    import dlt  # noqa: F401
+    import dlt.destinations  # noqa: F401
+    import pandas  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+
+    import expectations.validate
+    import ingestion.landing.files
+    import ingestion.log.owner
+    import orchestration.cli.screens
+    import orchestration.definitions
+    import orchestration.doctor
+    import orchestration.explain
+    import orchestration.micro_batch  # noqa: F401
+    from ingestion.settings import Settings
+    from orchestration.transform import manifest
+
+    manifest(Settings())
+    print("ready", flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "start":
+            pid = os.fork()
+            if pid == 0:
+                _become(request)
+            answer: Any = pid
+        else:
+            pid, status = os.waitpid(request["pid"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        print(json.dumps(answer), flush=True)
+
+
+def _become(request: dict[str, Any]) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(request["folder"])
+    sys.argv = ["handoff", *request["arguments"]]
+    code = 0
+    try:
+        from orchestration.cli.app import main as handoff
+
+        handoff()
+    except SystemExit as stopped:
+        code = stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    if not sys.stderr.closed:
+        sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
