@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from benchmarks.measure import Kernel, Measurement
 
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- results: written by `python -m benchmarks --markdown` -->", "<!-- /results -->"
-COLUMNS = ("Kernel", "Case", "Ours", "Floor", "× floor", "Peak MB", "")
+COLUMNS = ("Kernel", "Case", "Ours", "Floor", "Times floor", "Peak MB", "")
 
 Results = Sequence[tuple[Kernel, Sequence[Measurement]]]
 
@@ -26,7 +27,8 @@ def print_results(results: Results) -> None:
     table = Table(*COLUMNS, box=None, pad_edge=False)
     for row in _rows(results):
         table.add_row(*row)
-    console = Console()
+    # Piped output keeps whole lines; a terminal gets its own width.
+    console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     console.print(f"\n{machine()}", style="dim")
 

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 Listener = Callable[[str], None]
 
-_listener: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
+# Of the process, not of the context: dbt reports its nodes from threads of its own.
+_listeners: list[Listener] = []
 
 
 def report(text: str) -> None:
-    """Say what is being done now, in a few words."""
-    listener = _listener.get()
-    if listener is not None:
-        listener(text)
+    """Say what is being done now, in a few words; what stands behind a colon is a detail."""
+    if _listeners:
+        _listeners[-1](text)
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Send reports made in this context to `listener`."""
-    token = _listener.set(listener)
+    """Send reports to `listener` until the block ends."""
+    _listeners.append(listener)
     try:
         yield
     finally:
-        _listener.reset(token)
+        _listeners.remove(listener)

@@ -61,8 +61,10 @@ def _solve_in_sql(settings: Any) -> None:
         " scratch: bench.solved}"
     )
     result = dbtRunner(manifest=manifest(settings)).invoke(
-        ["--quiet", "--no-write-json", "--log-level-file", "none"]
-        + ["run-operation", "solve_components", "--args", arguments]
+        [
+            *("--quiet", "--no-write-json", "--log-level-file", "none"),
+            *("run-operation", "solve_components", "--args", arguments),
+        ]
     )
     if not result.success:
         raise RuntimeError(str(result.exception or result.result))

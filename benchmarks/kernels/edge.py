@@ -37,9 +37,7 @@ def run(size: int, folder: Path) -> list[Measurement]:
     return [one, many]
 
 
-def _case(
-    case: str, requests: int, batch: int, edge: int, bare: int, process: int
-) -> Measurement:
+def _case(case: str, requests: int, batch: int, edge: int, bare: int, process: int) -> Measurement:
     ours: list[_Load] = []
     floor: list[_Load] = []
     for number in range(ROUNDS):

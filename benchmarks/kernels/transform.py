@@ -197,6 +197,6 @@ KERNEL = Kernel(
     floor="For the batch: dbt running as many one-row tables in the same warm process. For the"
     " rebuild: DuckDB writing every raw row once to another file.",
     size_unit="people",
-    default_size=5_000,
+    default_size=2_000,
     run=run,
 )

@@ -73,6 +73,10 @@ class Command:
         assert self._code is not None
         return Outcome(self._code, self._text("stdout"), self._text("stderr"))
 
+    def said(self) -> str:
+        """What it has written to standard error so far."""
+        return self._text("stderr")
+
     def send(self, number: int) -> None:
         """Send a signal to this process and no other."""
         if self.poll() is None:
@@ -111,6 +115,8 @@ class WarmProcess:
             "stdout": str(folder / "stdout"),
             "stderr": str(folder / "stderr"),
         }
+        for name in ("stdout", "stderr"):
+            (folder / name).touch()
         pid = int(self._ask(request))
         return Command(pid, lambda: self._ask({"do": "poll", "pid": pid}), folder)
 
@@ -252,6 +258,7 @@ class Ran:
     """A company Handoff ran on once, undisturbed."""
 
     company: Company
+    arguments: tuple[str, ...]
     outcome: Outcome
 
 
@@ -259,9 +266,10 @@ class Ran:
 def ran(start_company: Callable[[str], Company]) -> Ran:
     """The company after one `handoff run`; tests that change the home take a `copied` one."""
     company = start_company("undisturbed")
-    outcome = company.handoff("run", "--as-of", AS_OF)
+    arguments = ("run", "--as-of", AS_OF)
+    outcome = company.handoff(*arguments)
     assert outcome.code == 0, outcome.err
-    return Ran(company, outcome)
+    return Ran(company, arguments, outcome)
 
 
 @pytest.fixture

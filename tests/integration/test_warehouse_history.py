@@ -78,7 +78,7 @@ class History:
             self.contact: 30, self.activity: 60, self.consent: 16, self.merge: 6, self.stage_change: 4,
             self.opportunity: 8, self.meeting: 6, self.rep: 3, self.account: 6, self.campaign: 3,
         }  # fmt: skip
-        made = []
+        made: list[dict[str, Any]] = []
         for _ in range(count):
             kind = self.rng.choices(list(kinds), list(kinds.values()))[0]
             record, data = kind()

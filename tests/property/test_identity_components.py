@@ -57,7 +57,7 @@ class Dbt:
         )
         text = "".join((PROJECT / "macros" / f"{name}.sql").read_text() for name in MACROS)
         self.macros: Any = environment.from_string(text).module
-        environment.globals["guid"] = self.macros.guid
+        environment.globals["guid"] = getattr(self.macros, "guid")  # noqa: B009
         self.environment = environment
 
     def dispatch(self, name: str) -> Any:

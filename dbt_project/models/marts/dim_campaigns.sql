@@ -25,7 +25,7 @@ costs as (
             unnest(from_json(costs, '["JSON"]')) as spent,
         from newest
         where costs is not null
-    )
+    ) as spendings
     group by system, record_id
 )
 
@@ -34,7 +34,7 @@ select
     newest.system,
     newest.name,
     newest.channel,
-    coalesce(costs.cost_usd, 0) as cost_usd,
+    cast(coalesce(costs.cost_usd, 0) as decimal(18, 2)) as cost_usd,
     newest.occurred_at as changed_at,
 from newest
 left join costs on newest.system = costs.system and newest.record_id = costs.record_id

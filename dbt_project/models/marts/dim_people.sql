@@ -36,7 +36,7 @@ ranked as (
         coalesce(records.is_deleted, false) as is_deleted,
         coalesce(contacts.email, case when records.record_type = 'email' then records.record_id end) as email,
         {% for column in preferred_columns if column != 'email' %}
-            contacts.{{ column }},
+        contacts.{{ column }},
         {% endfor %}
         contacts.original_source,
         row(
@@ -56,7 +56,7 @@ people as (
         person_id,
         {{ preferred_value('account_id') }},
         {% for column in preferred_columns %}
-            {{ preferred_value(column) }},
+        {{ preferred_value(column) }},
         {% endfor %}
         arg_min(original_source, seniority) as original_source,
         count(*) as record_count,

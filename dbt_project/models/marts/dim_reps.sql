@@ -42,7 +42,7 @@ select
     min(time_zone) as time_zone,
     min(working_hours) as working_hours,
     cast(coalesce(min(territories), '[]') as varchar) as territories,
-    to_json(list(system || ':' || record_id order by system, record_id)) as source_records,
+    cast(to_json(list(system || ':' || record_id order by system, record_id)) as varchar) as source_records,
     min(record_id) filter (where system = 'salesforce') as salesforce_user_id,
     min(record_id) filter (where system = 'hubspot') as hubspot_owner_id,
     coalesce(max(capacity), 0) as capacity,

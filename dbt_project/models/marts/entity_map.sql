@@ -41,10 +41,11 @@ shared as (
         any_value(max_records) as max_records,
         count(*) as record_count,
     from identifiers
-    where identifier_key in (
-        select identifier_key from identifiers
-        where record_key in (select record_key from people)
-    )
+    where
+        identifier_key in (
+            select own.identifier_key from identifiers as own
+            where own.record_key in (select people.record_key from people)
+        )
     group by identifier_key
     having count(*) > 1
 ),
@@ -97,7 +98,7 @@ accounts_mapped as (
         record_id,
         cast(null as varchar) as person_id,
         account_id,
-        to_json([{'identifier_type': 'account', 'identifier_value': account_group}]) as evidence,
+        to_json([{ 'identifier_type': 'account', 'identifier_value': account_group }]) as evidence,
         is_deleted,
         first_received_at as valid_from,
         first_received_at,

@@ -1,6 +1,5 @@
--- Weighted fair share without a loop: rep r's j-th turn in a pool comes at j / weight(r), so ordering all turns gives the sequence in which
--- "whoever is furthest behind their share is next" would have chosen (highest averages, D'Hondt). Leads take the turns in the order in which
--- they became known, so a late event takes the next turn and never re-deals the ones before.
+-- Weighted fair share: each lead of a pool takes the pool's next turn, and the turns are dealt so that every rep has had its share of them
+-- to less than one lead at any time. Leads come in the order in which they became known, so a late event takes the next turn.
 with mqls as (
     select
         mqls.*,
@@ -76,8 +75,13 @@ members as (
         on
             versions.version = weights.version
             and reps.email = lower(weights.rep_email)
-            and (weights.territory is null or weights.territory = pool.territory)
+            and (weights.territory is null or pool.territory = weights.territory)
     where coalesce(weights.weight, reps.weight) > 0
+    -- A weight for the territory outranks one for all of them.
+    qualify row_number() over (
+        partition by reps.rep_id, versions.version, pool.territory
+        order by (weights.territory is null)
+    ) = 1
 ),
 
 ranked_leads as (
@@ -100,40 +104,57 @@ pools as (
     group by routing_version, territory
 ),
 
-pool_weights as (
+-- The seed settles who of the equally entitled comes first.
+seated as (
+    select
+        *,
+        row_number() over (
+            partition by routing_version, territory
+            order by md5(seed || territory || rep_id), rep_id
+        ) as seat,
+    from members
+),
+
+dealt as (
+    select
+        seated.routing_version,
+        seated.territory,
+        sum(seated.weight) as total_weight,
+        count(*) as member_count,
+        fair_turns(list(cast(seated.weight as double) order by seated.seat), any_value(pools.lead_count)) as seats,
+    from seated
+    inner join pools
+        on seated.routing_version = pools.routing_version and seated.territory = pools.territory
+    group by seated.routing_version, seated.territory
+),
+
+taken as (
     select
         routing_version,
         territory,
-        sum(weight) as total_weight,
-        count(*) as member_count,
-    from members
-    group by routing_version, territory
+        total_weight,
+        member_count,
+        unnest(seats) as seat,
+        generate_subscripts(seats, 1) as turn,
+    from dealt
 ),
 
 turns as (
     select
-        members.rep_id,
-        members.rep_name,
-        members.routing_version,
-        members.territory,
-        members.weight,
-        pool_weights.total_weight,
-        pool_weights.member_count,
-        row_number() over (
-            partition by members.routing_version, members.territory
-            order by
-                taken.ordinal / members.weight,
-                md5(members.seed || members.territory || members.rep_id),
-                members.rep_id
-        ) as turn,
-    from members
-    inner join pools
-        on members.routing_version = pools.routing_version and members.territory = pools.territory
-    inner join pool_weights
-        on members.routing_version = pool_weights.routing_version and members.territory = pool_weights.territory
-    cross join
-        unnest(range(1, cast(ceil(pools.lead_count * members.weight / pool_weights.total_weight) as bigint) + 2))
-            as taken (ordinal)
+        seated.rep_id,
+        seated.rep_name,
+        seated.routing_version,
+        seated.territory,
+        seated.weight,
+        taken.total_weight,
+        taken.member_count,
+        taken.turn,
+    from taken
+    inner join seated
+        on
+            taken.routing_version = seated.routing_version
+            and taken.territory = seated.territory
+            and taken.seat = seated.seat
 ),
 
 fallbacks as (

@@ -25,9 +25,9 @@ select
             '{}'
         ) as varchar
     ) as rejections_by_code,
-    sum(event_count) as received_count,
-    coalesce(sum(event_count) filter (where outcome = 'accepted'), 0) as accepted_count,
-    coalesce(sum(event_count) filter (where outcome <> 'accepted'), 0) as rejected_count,
+    cast(sum(event_count) as bigint) as received_count,
+    cast(coalesce(sum(event_count) filter (where outcome = 'accepted'), 0) as bigint) as accepted_count,
+    cast(coalesce(sum(event_count) filter (where outcome <> 'accepted'), 0) as bigint) as rejected_count,
     max(lag_p50_seconds) as lag_p50_seconds,
     max(lag_p95_seconds) as lag_p95_seconds,
     received_hour_at,

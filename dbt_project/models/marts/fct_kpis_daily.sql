@@ -56,7 +56,7 @@ submits as (
         on
             mqls.person_id = activities.person_id
             and activities.activity_type = 'form_submit'
-            and activities.occurred_at <= mqls.reached_at
+            and mqls.reached_at >= activities.occurred_at
     cross join settings
     where {{ seconds_between('activities.occurred_at', 'activities.received_at') }} < settings.backfill_after_hours * 3600
     group by mqls.mql_id
@@ -138,7 +138,10 @@ merge_correction_rate as (
         count(*) as numerator,
         greatest(
             count(*),
-            any_value((select count(*) from seniority where position > 1 and system = reported_merges.system))
+            any_value((
+                select count(*) from seniority
+                where seniority.position > 1 and seniority.system = reported_merges.system
+            ))
         ) as denominator,
     from reported_merges
     group by cast(reported_merges.occurred_at as date), reported_merges.system
@@ -197,7 +200,7 @@ accepted as (
         on
             mqls.person_id = stage_changes.person_id
             and stage_changes.to_stage in ('accepted', 'sql', 'opportunity', 'customer')
-            and stage_changes.changed_at >= mqls.reached_at
+            and mqls.reached_at <= stage_changes.changed_at
     group by mqls.mql_id
 ),
 
@@ -227,7 +230,7 @@ first_touches as (
         on
             mqls.person_id = activities.person_id
             and activities.activity_type in ('call', 'task', 'reply', 'email_sent', 'meeting_booked')
-            and activities.occurred_at >= mqls.reached_at
+            and mqls.reached_at <= activities.occurred_at
     group by mqls.mql_id, mqls.reached_at, assignments.territory
 ),
 

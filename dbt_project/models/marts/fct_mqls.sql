@@ -41,8 +41,9 @@ contributions as (
         sum({{ decayed_points('ledger.points', 'ledger.half_life_days', 'ledger.occurred_at', 'instants.evaluated_at') }})
             as points_after,
         coalesce(
-            sum({{ decayed_points('ledger.points', 'ledger.half_life_days', 'ledger.occurred_at', 'instants.evaluated_at') }})
-                filter (where ledger.occurred_at < instants.evaluated_at),
+            sum({{ decayed_points('ledger.points', 'ledger.half_life_days', 'ledger.occurred_at', 'instants.evaluated_at') }}) filter (
+                where ledger.occurred_at < instants.evaluated_at
+            ),
             0
         ) as points_before,
     from instants
@@ -50,7 +51,7 @@ contributions as (
         on
             instants.person_id = ledger.person_id
             and instants.scoring_version = ledger.scoring_version
-            and ledger.occurred_at <= instants.evaluated_at
+            and instants.evaluated_at >= ledger.occurred_at
     group by instants.person_id, instants.scoring_version, instants.evaluated_at, ledger.rule_id, ledger.entry_kind
 ),
 
@@ -115,10 +116,21 @@ crossings as (
         partition by person_id, scoring_version, arming
         order by evaluated_at
     ) = 1
+),
+
+numbered as (
+    select
+        *,
+        row_number() over (
+            partition by person_id, scoring_version
+            order by evaluated_at
+        ) as crossing_number,
+    from crossings
 )
 
+-- Named by its number, not its instant: a late event may move the instant, and must not make another MQL, owner and task of it.
 select
-    {{ guid(["'mql'", 'crossings.person_id', 'crossings.scoring_version', 'epoch_us(crossings.evaluated_at)']) }} as mql_id,
+    {{ guid(["'mql'", 'crossings.person_id', 'crossings.scoring_version', 'crossings.crossing_number']) }} as mql_id,
     crossings.person_id,
     people.account_id,
     crossings.scoring_version,
@@ -126,11 +138,8 @@ select
     cast(crossings.reasons as varchar) as reasons,
     crossings.score_after as score,
     round(crossings.fit_score, 6) as fit_score,
-    row_number() over (
-        partition by crossings.person_id, crossings.scoring_version
-        order by crossings.evaluated_at
-    ) as crossing_number,
+    crossings.crossing_number,
     crossings.evaluated_at as reached_at,
     crossings.known_at,
-from crossings
+from numbered as crossings
 inner join people on crossings.person_id = people.person_id

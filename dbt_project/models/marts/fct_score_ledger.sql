@@ -39,8 +39,7 @@ attributes as (
             cast(latest_source as varchar) as latest_source,
         from people
     )
-    on
-        job_title, country, industry, employee_count, annual_revenue_usd, company, region, email_domain, original_source, latest_source
+    on job_title, country, industry, employee_count, annual_revenue_usd, company, region, email_domain, original_source, latest_source
     into name attribute value attribute_value
 ),
 
@@ -104,10 +103,11 @@ fit as (
             and attributes.attribute = rules.attribute
             and case rules.operator
                 when 'equals' then lower(attributes.attribute_value) = lower(rules.value)
-                when 'in' then list_contains(
-                    list_transform(from_json(rules.value, '["VARCHAR"]'), lambda item: lower(item)),
-                    lower(attributes.attribute_value)
-                )
+                when 'in'
+                    then list_contains(
+                        list_transform(from_json(rules.value, '["VARCHAR"]'), lambda item: lower(item)),
+                        lower(attributes.attribute_value)
+                    )
                 when 'matches' then regexp_matches(attributes.attribute_value, rules.value)
                 when 'at_least' then try_cast(attributes.attribute_value as double) >= try_cast(rules.value as double)
                 when 'present' then true

@@ -39,7 +39,7 @@ select
     round(by_person.engagement_score, 6) as engagement_score,
     round(by_person.fit_score, 6) as fit_score,
     round(
-        least(by_person.engagement_score + by_person.fit_score, coalesce(versions.total_cap, 'infinity'::double)), 6
+        least(by_person.engagement_score + by_person.fit_score, coalesce(versions.total_cap, cast('infinity' as double))), 6
     ) as total_score,
     cast(null as double) as conversion_probability,
     by_person.last_engaged_at,

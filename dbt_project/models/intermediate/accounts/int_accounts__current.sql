@@ -22,7 +22,7 @@ newest as (
         system,
         record_id,
         {% for column in stated_columns %}
-            {{ latest_value(column) }},
+        {{ latest_value(column) }},
         {% endfor %}
         arg_max(is_deleted, version_order) as is_deleted,
         max(occurred_at) as occurred_at,

@@ -17,7 +17,7 @@ select
     system,
     record_id,
     {% for column in stated_columns %}
-        {{ latest_value(column) }},
+    {{ latest_value(column) }},
     {% endfor %}
     arg_max(is_deleted, version_order) as is_deleted,
     min(occurred_at) as first_occurred_at,

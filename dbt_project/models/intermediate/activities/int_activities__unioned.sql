@@ -50,11 +50,10 @@ keyed as (
         load_id,
         coalesce(seq, 0) as seq,
     from unioned
-    where
-        activity_type is not null
-        {% if is_incremental() %}
-            and {{ is_new() }}
-        {% endif %}
+    where activity_type is not null
+    {% if is_incremental() %}
+        and {{ is_new() }}
+    {% endif %}
 ),
 
 -- A version that comes late may be older than the one already here.

@@ -54,18 +54,23 @@ contacts as (
     select * from {{ ref('int_contacts__current') }}
 ),
 
+domains_changed as (
+    select replace(domain, 'domain:', '') as domain from accounts_changed
+    where domain is not null
+),
+
 of_changed_accounts as (
-    select records.record_key
-    from {{ ref('int_identity__records') }} as records
-    left join contacts on records.record_key = contacts.record_key
-    where
-        split_part(lower(coalesce(contacts.email, records.record_id)), '@', 2) in (
-            select replace(domain, 'domain:', '') from accounts_changed
-        )
-        or (contacts.system, contacts.account_record_id) in (
-            select (system, record_id) from accounts
-            where account_id in (select account_id from accounts_changed)
-        )
+    select record_key from contacts
+    where split_part(lower(email), '@', 2) in (select domain from domains_changed)
+    union
+    select record_key from {{ ref('int_identity__records') }}
+    where split_part(lower(record_id), '@', 2) in (select domain from domains_changed)
+    union
+    select record_key from contacts
+    where (system, account_record_id) in (
+        select (system, record_id) from accounts
+        where account_id in (select account_id from accounts_changed)
+    )
 ),
 
 changed as (

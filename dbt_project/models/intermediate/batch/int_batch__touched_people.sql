@@ -14,11 +14,6 @@ changed as (
     where is_changed
 ),
 
-resolved as (
-    select * from people
-    where since = '{{ var("since") }}'
-),
-
 activities as (
     select * from {{ ref('int_activities__unioned') }}
 ),
@@ -46,8 +41,10 @@ touched as (
         union
         select unnest([mapped.person_id, resolved.person_id]) as person_id
         from {{ former_map }} as mapped
-        inner join resolved on mapped.record_key = resolved.record_key
-        where mapped.person_id is distinct from resolved.person_id
+        inner join people as resolved on mapped.record_key = resolved.record_key
+        where
+            resolved.since = '{{ var("since") }}'
+            and mapped.person_id is distinct from resolved.person_id
     {% endif %}
     {% if former_activities and not flags.FULL_REFRESH %}
         union
@@ -69,9 +66,9 @@ touched as (
     where {{ has_come('consents.occurred_at') }}
     union
     select people.person_id
-    from {{ ref('stg_hubspot__consents') }} as consents
-    inner join people on consents.system = people.system and consents.contact_id = people.record_id
-    where {{ has_come('consents.occurred_at') }}
+    from {{ ref('stg_hubspot__contacts') }} as contacts
+    inner join people on contacts.record_key = people.record_key
+    where {{ has_come('contacts.occurred_at') }}
     {% if former_people and not flags.FULL_REFRESH %}
         union
         select person_id from {{ former_people }}

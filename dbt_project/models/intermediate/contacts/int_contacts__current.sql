@@ -21,7 +21,7 @@ select
     record_type,
     record_id,
     {% for column in stated_columns %}
-        {{ latest_value(column) }},
+    {{ latest_value(column) }},
     {% endfor %}
     arg_max(is_deleted, version_order) as is_deleted,
     coalesce(bool_or(is_converted), false) as is_converted,

@@ -10,7 +10,7 @@ with versions as (
 )
 
 select
-    * exclude (seq),
+    * exclude (seq), -- noqa: AM04
     coalesce(seq, 0) as seq,
     row(occurred_at, received_at, coalesce(seq, 0)) as version_order,
 from versions

@@ -32,13 +32,12 @@ spelled as (
 
 unseen as (
     select * from spelled
-    where
-        raw_value is not null
-        {% if is_incremental() %}
-            and (identifier_type, raw_value, region) not in (
-                select (identifier_type, raw_value, region) from {{ this }}
-            )
-        {% endif %}
+    where raw_value is not null
+    {% if is_incremental() %}
+        and (identifier_type, raw_value, region) not in (
+            select (identifier_type, raw_value, region) from {{ this }}
+        )
+    {% endif %}
 )
 
 select

@@ -89,7 +89,7 @@ stated_ids as (
             unnest(from_json(external_ids, '["JSON"]')) as stated,
         from contacts
         where external_ids is not null
-    )
+    ) as contacts_stated
     union all
     select
         record_key,

@@ -1,4 +1,5 @@
--- The lead record that stands for an assigned person in Salesforce, if there is one: polled, or confirmed by a receipt before the next poll.
+-- The lead record that stands for an assigned person in Salesforce, if there is one: polled, or confirmed by a receipt
+-- before the next poll.
 with assignments as (
     select * from {{ ref('fct_assignments') }}
 ),

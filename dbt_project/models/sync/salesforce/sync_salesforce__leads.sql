@@ -7,7 +7,7 @@
 with assignments as (
     select *
     from {{ ref('fct_assignments') }}
-    qualify row_number() over (partition by person_id order by assigned_at desc, assignment_id) = 1
+    qualify row_number() over (partition by person_id order by assigned_at desc, assignment_id asc) = 1
 ),
 
 mqls as (
@@ -51,7 +51,7 @@ causes as (
         arg_max(activities.trace_parent, activities.occurred_at) as trace_parent,
     from mqls
     inner join {{ ref('fct_activities') }} as activities
-        on mqls.person_id = activities.person_id and activities.occurred_at <= mqls.reached_at
+        on mqls.person_id = activities.person_id and mqls.reached_at >= activities.occurred_at
     group by mqls.mql_id
 ),
 
@@ -104,8 +104,8 @@ compared as (
         desired_fields.*,
         observed.observed_value,
         -- Somebody changed it after we wrote it: theirs stands.
-        coalesce(observed.was_written, false)
-        and observed.observed_value is distinct from observed.last_written_value as is_human_edit,
+        coalesce(observed.was_written and observed.observed_value is distinct from observed.last_written_value, false)
+            as is_human_edit,
         coalesce(field_policies.mode, 'never') as mode,
     from desired_fields
     left join observed
@@ -131,11 +131,11 @@ gathered as (
     select
         person_id,
         cast(json_group_object(field, json_value) as varchar) as payload,
-        cast(json_group_object(field, {'old': observed_value, 'new': desired_value}) as varchar) as changes,
+        cast(json_group_object(field, { 'old': observed_value, 'new': desired_value }) as varchar) as changes,
     from (
         select * from changed
         order by person_id, field
-    )
+    ) as sorted
     group by person_id
 )
 

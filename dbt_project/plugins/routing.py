@@ -1,0 +1,17 @@
+"""Registers the routing functions of `models.routing` as DuckDB functions; holds no rule of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dbt.adapters.duckdb.plugins import BasePlugin
+
+
+class Plugin(BasePlugin):
+    """Adds `fair_turns(weights, count)`: the positions in `weights` that take the turns 1 to count."""
+
+    def configure_connection(self, conn: Any) -> None:
+        """Register the function on a connection dbt has just opened."""
+        from models.routing.fair_share import fair_turns
+
+        conn.create_function("fair_turns", fair_turns, ["DOUBLE[]", "BIGINT"], "BIGINT[]")
