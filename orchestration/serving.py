@@ -51,10 +51,12 @@ def publish(settings: Settings) -> Published:
     target = settings.serving_path
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
     connection = connect(settings)
     rows: dict[tuple[str, str], int] = {}
     try:
+        # One process at a time holds the warehouse: other parts are of publishers that were killed.
+        for left in target.parent.glob(f".{target.name}.*.part*"):
+            left.unlink(missing_ok=True)
         connection.execute(
             f"attach '{_quoted(part)}' as serving (storage_version '{STORAGE_VERSION}')"
         )

@@ -147,7 +147,7 @@ def transform(
     if reason is None and last is not None:
         since, since_as_of = last.through, last.as_of.isoformat()
     command = (
-        ["build", "--full-refresh", "--exclude-resource-type", "test", "unit_test"]
+        ["build", "--full-refresh", "--exclude-resource-type", "test", "unit_test", "exposure"]
         if reason
         # Views hold no data: once made they follow their tables by themselves.
         else ["run", "--exclude", "config.materialized:view"]

@@ -139,7 +139,7 @@ class _TrivialProject:
             encoding="utf-8",
         )
         (folder / "profiles.yml").write_text(
-            "trivial: {target: one, outputs: {one: {type: duckdb, threads: 1, keep_open: false,"
+            "trivial: {target: one, outputs: {one: {type: duckdb, threads: 1, keep_open: true,"
             f" path: '{folder / 'trivial.duckdb'}'}}}}}}\n",
             encoding="utf-8",
         )

@@ -9,9 +9,14 @@
         when {{ activity }}.utm_medium is not null then lower({{ activity }}.utm_medium)
         when {{ campaign_channel }} is not null then lower({{ campaign_channel }})
         when {{ activity }}.activity_type = 'webinar_attend' then 'webinar'
-        when regexp_matches(coalesce({{ activity }}.referrer, ''), '(google|bing|duckduckgo|yahoo|ecosia)\.') then 'organic_search'
-        when regexp_matches(coalesce({{ activity }}.referrer, ''), '(linkedin|facebook|twitter|x|instagram|youtube)\.') then 'organic_social'
+        when {{ is_referred_by(activity, 'google|bing|duckduckgo|yahoo|ecosia') }} then 'organic_search'
+        when {{ is_referred_by(activity, 'linkedin|facebook|twitter|x|instagram|youtube') }} then 'organic_social'
         when coalesce({{ activity }}.referrer, '') <> '' then 'referral'
         else 'direct'
     end
+{%- endmacro %}
+
+{# Whether the referring host is one of the named sites in any top-level domain: the name as a whole label, or netflix.com would be x.com. #}
+{% macro is_referred_by(activity, sites) -%}
+    regexp_matches(coalesce({{ activity }}.referrer, ''), '(?i)^([a-z]+://)?([^/?#]*\.)?({{ sites }})(\.[a-z]{2,3}){1,2}([:/?#]|$)')
 {%- endmacro %}

@@ -192,7 +192,13 @@ def run(
         )
     else:
         print_run(settings, report)
-    raise typer.Exit(EXIT_CHECKS if report.failed_checks else EXIT_OK)
+    from orchestration.assets.landing import WAS_POLLED
+
+    failed = {check for _, check, _ in report.failed_checks}
+    if failed == {WAS_POLLED}:
+        # Nothing is wrong with the data: a system did not answer.
+        raise typer.Exit(EXIT_OUTSIDE)
+    raise typer.Exit(EXIT_CHECKS if failed else EXIT_OK)
 
 
 @app.command()

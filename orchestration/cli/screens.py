@@ -34,7 +34,14 @@ _BAR_CELLS = 28
 
 def _console(*, stderr: bool = False) -> Console:
     # Piped output keeps whole lines; a terminal gets its own width.
-    return Console(stderr=stderr, highlight=False, width=None if sys.stdout.isatty() else 130)
+    # Values are printed as they are: a name like [/b] or :smile: is no markup.
+    return Console(
+        stderr=stderr,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=None if sys.stdout.isatty() else 130,
+    )
 
 
 @contextmanager
@@ -149,18 +156,20 @@ def print_ingest(report: IngestReport) -> None:
     for file in report.files:
         if file.refused is not None:
             console.print(
-                Text(f"{file.path}: {file.refused.code}: {file.refused.message}", style="red")
+                Text(f"{file.path}: {file.refused.code}: {file.refused.message}", style="red"),
+                soft_wrap=True,
             )
-            console.print(f"  {file.refused.remedy}")
+            console.print(Text(f"  {file.refused.remedy}"), soft_wrap=True)
             console.print("  Nothing of this file was taken.", style="dim")
         for problem in file.problems:
             console.print(
                 Text(
                     f"{file.path.name}:{problem.line}: {problem.code}: {problem.message}",
                     style="yellow",
-                )
+                ),
+                soft_wrap=True,
             )
-            console.print(f"  {problem.remedy}", style="dim")
+            console.print(Text(f"  {problem.remedy}", style="dim"), soft_wrap=True)
         rest = sum(file.reasons.values()) - len(file.problems)
         if rest > 0:
             console.print(f"  … and {rest:,} more: {dict(file.reasons)}", style="dim")
@@ -204,7 +213,8 @@ def print_run(settings: Settings, report: RunReport) -> None:
             console.print(f"{system}: {told or 'nothing to do, the CRM agrees'}")
     for asset, check, messages in report.failed_checks:
         console.print(
-            Text(f"check failed: {asset} {check}: {'; '.join(messages[:3])}", style="red")
+            Text(f"check failed: {asset} {check}: {'; '.join(messages[:3])}", style="red"),
+            soft_wrap=True,
         )
     console.print(f"Published: {settings.serving_path}")
 
@@ -353,10 +363,11 @@ def print_doctor(findings: Findings) -> None:
     for finding in findings.findings:
         console.print(
             Text(f"{finding.state:<8}", style=_STATE_STYLES[finding.state])
-            + Text(f"{finding.name}: {finding.told}")
+            + Text(f"{finding.name}: {finding.told}"),
+            soft_wrap=True,
         )
         if finding.remedy:
-            console.print(f"        → {finding.remedy}")
+            console.print(f"        → {finding.remedy}", soft_wrap=True)
     if findings.counts:
         console.print(
             Text("\nReconciliation: received = warehouse + quarantine + on the way", style="bold")

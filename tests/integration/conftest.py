@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,10 @@ SEED = 7
 # Both worlds end at the same hour, and every run speaks for the same instant: what differs is then not the clock's doing.
 ANCHOR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 AS_OF = (ANCHOR + timedelta(hours=3)).isoformat()
+
+
+# Every mart as a bag of rows.
+Marts = dict[str, Counter[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True)
@@ -186,6 +191,23 @@ class Company:
             connection.execute("set TimeZone = 'UTC'")
             return connection.execute(sql, list(values)).fetchall()
 
+    def marts(self, *, without: Collection[str] = ()) -> Marts:
+        """Every published mart; `without` names columns (`column`) and whole marts (`mart.*`) to leave out."""
+        columns: dict[str, list[str]] = {}
+        for table, column in self.rows(
+            "select table_name, column_name from duckdb_columns() where schema_name = 'marts' "
+            "and database_name = current_database() order by table_name, column_index"
+        ):
+            if column not in without and f"{table}.*" not in without:
+                columns.setdefault(table, []).append(f'"{column}"')
+        return {
+            table: Counter(
+                tuple(_comparable(value) for value in row)
+                for row in self.rows(f"select {', '.join(names)} from marts.{table}")
+            )
+            for table, names in columns.items()
+        }
+
     def requests(self, after: int = 0) -> list[dict[str, Any]]:
         """What was asked of the company, oldest first."""
         answer = httpx.get(f"{self.url}/sandbox/requests", params={"after": after})
@@ -291,6 +313,12 @@ def empty(warm_process: WarmProcess, tmp_path: Path) -> Company:
     """A home in which nothing has happened, with no system configured."""
     home = tmp_path / "home"
     return Company("", home, {"HANDOFF_HOME": str(home)}, warm_process)
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.9g}")
+    return repr(value) if isinstance(value, list | dict) else value
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:

@@ -28,8 +28,9 @@ from orchestration import transform as transforming
 POLICIES = Path(__file__).parents[2] / "models" / "policies"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STEP = timedelta(days=20)
+BATCHES = 4
 
-EMAILS = [f"person{number}@{domain}" for number in range(10) for domain in ("acme.de", "globex.com")] + [
+EMAILS = [f"person{number}@{domain}" for number in range(25) for domain in ("acme.de", "globex.com")] + [
     "free1@gmail.com", "free2@gmail.com", "info@acme.de", "Sales@globex.com", "test@acme.de",
     "person1@ACME.de", " person2@acme.de", "no address",
 ]  # fmt: skip
@@ -60,9 +61,9 @@ class History:
     def record(self, system: str | None = None) -> tuple[str, str]:
         """A person's record: ids come back, so most events are about somebody known."""
         system = system or self.rng.choice(SYSTEMS)
-        number = self.rng.randrange(8)
+        number = self.rng.randrange(20)
         if system == "salesforce":
-            return system, f"{self.rng.choice(['00Q', '003'])}00000000000{number}AAA"
+            return system, f"{self.rng.choice(['00Q', '003'])}0000000000{number:02}AAA"
         return system, str(number)
 
     def when(self, batch: int) -> datetime:
@@ -280,7 +281,7 @@ class History:
                 Extracted(record_id, updated, rng.random() < 0.05, {"Id": record_id, **payload})
             )
 
-        for _ in range(5):
+        for _ in range(3 if batch else 8):
             properties = {
                 "email": rng.choice([*EMAILS, None]),
                 "phone": rng.choice([*PHONES, None]),
@@ -289,7 +290,7 @@ class History:
                 "hs_email_optout": rng.choice(["true", "false", None]),
                 "hs_merged_object_ids": rng.choice([None, None, None, "3;5"]),
             }  # fmt: skip
-            put("hubspot", "contacts", str(rng.randrange(8)), properties=properties)
+            put("hubspot", "contacts", str(rng.randrange(20)), properties=properties)
             put("hubspot", "companies", f"acc{rng.randrange(4)}", properties={
                 "domain": rng.choice(DOMAINS), "industry": rng.choice(["COMPUTER_SOFTWARE", "RETAIL"]),
             })  # fmt: skip
@@ -327,9 +328,10 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def land_batch(warehouse: Any, history: History, batch: int, count: int = 150) -> None:
+def land_batch(warehouse: Any, history: History, batch: int, count: int = 30) -> None:
     """Bring the batch into the log and the archive; nothing is transformed."""
-    warehouse.append(history.events(warehouse.event, batch, count))
+    # Much is known before little is new: what a batch fails to touch has to show.
+    warehouse.append(history.events(warehouse.event, batch, count if batch else 350))
     for system, rows in history.polled(batch).items():
         warehouse.poll(system, rows, instant(batch))
     if batch:
@@ -400,6 +402,114 @@ def assert_same_as_rebuilt(warehouse: Any, as_of: datetime) -> dict[str, list[An
     return rebuilt
 
 
+def causes_set_up(warehouse: Any) -> None:
+    """One person for each way in which something elsewhere changes what is said of them."""
+    day = START + timedelta(days=1)
+    ahead = instant(BATCHES) - timedelta(days=1)
+
+    def contact(number: int, time: datetime = day, **data: Any) -> dict[str, Any]:
+        person = {
+            "system": "web",
+            "record_id": f"x{number}",
+            "email": f"x{number}@hooli{number}.com",
+        }
+        return dict(warehouse.event("contact", person | data, time))
+
+    def activity(name: str, time: datetime = day, **data: Any) -> dict[str, Any]:
+        form = {"activity_type": "form_submit", "form_id": "contact_sales"}
+        return dict(
+            warehouse.event(
+                "activity", {"system": "web", "activity_id": name, **form, **data}, time
+            )
+        )
+
+    consent = {"system": "web", "contact_id": "x4", "channel": "email", "lawful_basis": "consent"}
+    merge = {"system": "web", "surviving_id": "x11", "merged_ids": ["x12"]}
+    alone = {"record_id": "acc-alone", "system": "hubspot"}
+    stated = {"record_id": "acc-stated", "system": "salesforce"}
+    warehouse.append(
+        [
+            *(contact(number) for number in (1, 2, 3, 4, 6, 7, 8, 10, 11, 12)),
+            activity("moves-away", contact_id="x1"),
+            activity("stays", START + timedelta(days=5), contact_id="x3"),
+            warehouse.event("consent", consent | {"status": "granted"}, day),
+            warehouse.event("consent", consent | {"status": "withdrawn"}, ahead),
+            contact(5, ahead, job_title="Head of IT"),
+            warehouse.event(
+                "campaign", {"system": "web", "record_id": "c9", "channel": "event"}, day
+            ),
+            activity("of-campaign", contact_id="x6", campaign_id="c9"),
+            warehouse.event(
+                "account", alone | {"domain": "hooli7.com", "industry": "Technology"}, day
+            ),
+            activity("by-address", email="somebody@hooli9.com"),
+            activity("ahead", ahead, contact_id="x10"),
+            warehouse.event("merge", merge, day),
+            contact(13, phone="+442079460123"),
+            contact(14, phone="+442079460123"),
+            warehouse.event("account", stated | {"domain": "hooli15.com"}, day),
+        ]
+    )
+    people = [
+        Extracted(
+            "003000000000015AAA",
+            day,
+            False,
+            {"Email": "x15@elsewhere.com", "AccountId": "acc-stated"},
+        ),
+        Extracted("003000000000016AAA", day, False, {"Email": "x16@hooli16.com"}),
+    ]
+    warehouse.poll("salesforce", {"contacts": people}, day)
+
+
+def causes_come_about(warehouse: Any) -> None:
+    """What happens to the people of `causes_set_up`; some of it only by the passing of time."""
+    later = START + timedelta(days=9)
+    form = {"system": "web", "activity_type": "form_submit", "form_id": "demo_request"}
+    warehouse.append(
+        [
+            warehouse.event(
+                "activity", form | {"activity_id": "moves-away", "contact_id": "x2"}, later
+            ),
+            warehouse.event(
+                "activity",
+                form | {"activity_id": "stays", "contact_id": "x3"},
+                START + timedelta(days=2),
+            ),
+            warehouse.event(
+                "campaign", {"system": "web", "record_id": "c9", "channel": "webinar"}, later
+            ),
+            warehouse.event(
+                "account",
+                {"system": "hubspot", "record_id": "acc-alone", "domain": "hooli8.com"},
+                later,
+            ),
+            warehouse.event(
+                "account",
+                {"system": "hubspot", "record_id": "acc-new", "domain": "hooli9.com"},
+                later,
+            ),
+            warehouse.event(
+                "account",
+                {"system": "salesforce", "record_id": "acc-stated", "employee_count": 900},
+                later,
+            ),
+            warehouse.event(
+                "merge",
+                {"system": "web", "surviving_id": "x11", "merged_ids": ["x12"], "unmerge": True},
+                later,
+            ),
+            warehouse.event("contact", {"system": "web", "record_id": "x14", "phone": None}, later),
+        ]
+    )
+    task = {
+        "WhoId": "003000000000016AAA",
+        "Subject": "Call him",
+        "CompletedDateTime": (START + STEP / 4).isoformat(),
+    }
+    warehouse.poll("salesforce", {"tasks": [Extracted("t-late", later, False, task)]}, later)
+
+
 @dataclass(frozen=True)
 class Run:
     """A history in batches, what was there after each, and what a rebuild of it all gave."""
@@ -415,12 +525,10 @@ class Run:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-BATCHES = 3
-
-
 @pytest.fixture(scope="module")
 def run(open_warehouse: Callable[..., Any], policies: Path) -> Run:
     warehouse, history = open_warehouse(policies=policies), History(seed=1)
+    causes_set_up(warehouse)
     after = run_in_batches(warehouse, history, BATCHES)
     assert warehouse.transform(instant(BATCHES - 1), full_refresh=True).is_full_refresh
     return Run(warehouse, history, after, taken(warehouse))
@@ -484,6 +592,28 @@ def test_the_history_holds_what_the_comparison_is_about(run: Run) -> None:
         "group by identifier_type, identifier_value having count(*) > any_value(max_records)"
     )
     assert limits, "no identifier is over its limit"
+
+
+def test_each_cause_reaches_the_people_it_concerns(run: Run, tmp_path: Path) -> None:
+    """A change elsewhere, on its own, and nothing else that would have touched the person."""
+    warehouse, _ = copied(run, tmp_path)
+    causes_come_about(warehouse)
+    before = {row["record_id"]: row for row in run.table("entity_map")}
+    assert not warehouse.transform(instant(BATCHES)).is_full_refresh
+    rebuilt = assert_same_as_rebuilt(warehouse, instant(BATCHES))
+    names, *rows = rebuilt["marts.entity_map"]
+    after = {
+        row["record_id"]: row for row in (dict(zip(names, values, strict=True)) for values in rows)
+    }
+    assert before["x11"]["person_id"] == before["x12"]["person_id"]
+    assert after["x11"]["person_id"] != after["x12"]["person_id"]
+    assert after["x13"]["person_id"] != after["x14"]["person_id"]
+    assert (before["x7"]["account_id"], after["x7"]["account_id"]) == (
+        after["x8"]["account_id"],
+        None,
+    )
+    assert before["somebody@hooli9.com"]["account_id"] is None
+    assert after["somebody@hooli9.com"]["account_id"]
 
 
 @pytest.mark.parametrize(
@@ -670,6 +800,39 @@ def test_each_crossing_of_the_threshold_counts_once(run: Run) -> None:
             # Negative points can make a score fall at an entry.
             is_armed = is_armed or after < 40
     assert {(row["person_id"], row["reached_at"]) for row in run.table("fct_mqls")} == expected
+
+
+def test_a_late_event_re_deals_no_lead(run: Run, tmp_path: Path) -> None:
+    """It may move the crossing; the lead keeps its turn, its rep and its deadline, and so do the
+    others."""
+    warehouse, _ = copied(run, tmp_path)
+    dealt = "select mql_id, rep_id, territory, assigned_at from marts.fct_assignments order by all"
+    before = warehouse.rows(dealt)
+    crossings = dict(warehouse.rows("select mql_id, reached_at from marts.fct_mqls"))
+    owner = {
+        row["record_id"]: row["person_id"]
+        for row in run.table("entity_map")
+        if row["system"] == "web"
+    }
+    late = [row for row in run.table("fct_mqls") if row["crossing_number"] == 1]
+    sent = []
+    for number, row in enumerate(late):
+        record_id = next((key for key, person in owner.items() if person == row["person_id"]), None)
+        if record_id:
+            view = {"system": "web", "activity_id": f"late{number}", "activity_type": "page_view"}
+            view |= {"url": "/pricing", "contact_id": record_id}
+            sent.append(warehouse.event("activity", view, row["reached_at"] - timedelta(hours=1)))
+            form = view | {
+                "activity_id": f"form{number}",
+                "activity_type": "form_submit",
+                "form_id": "demo_request",
+            }
+            sent.append(warehouse.event("activity", form, row["reached_at"] - timedelta(hours=1)))
+    warehouse.append(sent)
+    warehouse.transform(instant(BATCHES - 1))
+    after = dict(warehouse.rows("select mql_id, reached_at from marts.fct_mqls"))
+    assert {key for key in crossings if after[key] != crossings[key]}, "no crossing was moved"
+    assert warehouse.rows(dealt) == before
 
 
 def test_attribution_gives_each_opportunity_away_once_to_the_cent(run: Run) -> None:

@@ -76,12 +76,13 @@ members as (
             versions.version = weights.version
             and reps.email = lower(weights.rep_email)
             and (weights.territory is null or pool.territory = weights.territory)
-    where coalesce(weights.weight, reps.weight) > 0
-    -- A weight for the territory outranks one for all of them.
-    qualify row_number() over (
-        partition by reps.rep_id, versions.version, pool.territory
-        order by (weights.territory is null)
-    ) = 1
+    -- A weight for the territory outranks one for all of them; without a share, a rep is not in the pool.
+    qualify
+        row_number() over (
+            partition by reps.rep_id, versions.version, pool.territory
+            order by (weights.territory is null)
+        ) = 1
+        and coalesce(weights.weight, reps.weight) > 0
 ),
 
 ranked_leads as (
@@ -187,7 +188,7 @@ select
                     when turns.rep_id is not null
                         then
                             'pool of ' || turns.member_count || ' by weight: turn ' || leads.turn || ' is ' || turns.rep_name
-                            || ' (share ' || round(100 * turns.weight / turns.total_weight) || '%)'
+                            || ' (share ' || cast(round(100 * turns.weight / turns.total_weight) as bigint) || '%)'
                     when fallbacks.rep_id is not null
                         then 'nobody serves the territory: fallback ' || fallbacks.rep_name
                     else 'nobody serves the territory and no fallback is set: unassigned'

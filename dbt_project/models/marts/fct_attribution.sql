@@ -62,7 +62,8 @@ credited as (
 cut as (
     select
         *,
-        cast(floor(coalesce(amount_usd, 0) * 100 * credit_weight) / 100 as decimal(18, 2)) as share_usd,
+        -- Rounded before it is cut: 0.2 of 100 is 19.999… in binary, which would be a cent short.
+        cast(floor(round(coalesce(amount_usd, 0) * 100 * credit_weight, 6)) / 100 as decimal(18, 2)) as share_usd,
         row_number() over (
             partition by opportunity_id, attribution_model
             order by (credit_weight = 0), position desc

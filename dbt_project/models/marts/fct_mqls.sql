@@ -125,7 +125,71 @@ numbered as (
             partition by person_id, scoring_version
             order by evaluated_at
         ) as crossing_number,
+        lead(evaluated_at) over (
+            partition by person_id, scoring_version
+            order by evaluated_at
+        ) as next_evaluated_at,
     from crossings
+),
+
+-- An entry can show the crossing at its own instant or, when it comes late, where the crossing lies by now.
+moments as (
+    select distinct
+        numbered.person_id,
+        numbered.scoring_version,
+        numbered.crossing_number,
+        numbered.mql_threshold,
+        greatest(ledger.occurred_at, numbered.evaluated_at) as evaluated_at,
+        ledger.received_at,
+    from numbered
+    inner join ledger
+        on
+            numbered.person_id = ledger.person_id
+            and numbered.scoring_version = ledger.scoring_version
+            and ledger.occurred_at < coalesce(numbered.next_evaluated_at, 'infinity'::timestamptz)
+),
+
+points_known as (
+    select
+        moments.person_id,
+        moments.scoring_version,
+        moments.crossing_number,
+        moments.mql_threshold,
+        moments.evaluated_at,
+        moments.received_at,
+        ledger.rule_id,
+        any_value(ledger.cap) as cap,
+        sum({{ decayed_points('ledger.points', 'ledger.half_life_days', 'ledger.occurred_at', 'moments.evaluated_at') }}) as points,
+    from moments
+    inner join ledger
+        on
+            moments.person_id = ledger.person_id
+            and moments.scoring_version = ledger.scoring_version
+            and moments.evaluated_at >= ledger.occurred_at
+            and moments.received_at >= ledger.received_at
+    group by all
+),
+
+scores_known as (
+    select
+        person_id,
+        scoring_version,
+        crossing_number,
+        received_at,
+    from points_known
+    group by person_id, scoring_version, crossing_number, mql_threshold, evaluated_at, received_at
+    having round(sum({{ capped('points', 'cap') }}), 6) >= mql_threshold
+),
+
+-- A late entry changes what is known of the past, not when it was known that somebody qualifies: routing deals leads in that order.
+first_known as (
+    select
+        person_id,
+        scoring_version,
+        crossing_number,
+        min(received_at) as known_at,
+    from scores_known
+    group by person_id, scoring_version, crossing_number
 )
 
 -- Named by its number, not its instant: a late event may move the instant, and must not make another MQL, owner and task of it.
@@ -140,6 +204,11 @@ select
     round(crossings.fit_score, 6) as fit_score,
     crossings.crossing_number,
     crossings.evaluated_at as reached_at,
-    crossings.known_at,
+    coalesce(first_known.known_at, crossings.known_at) as known_at,
 from numbered as crossings
 inner join people on crossings.person_id = people.person_id
+left join first_known
+    on
+        crossings.person_id = first_known.person_id
+        and crossings.scoring_version = first_known.scoring_version
+        and crossings.crossing_number = first_known.crossing_number

@@ -11,7 +11,11 @@ select
         when {{ json_text('payload', 'ContactId') }} is not null
             then to_json([{{ json_text('payload', 'ContactId') }}])
     end as contact_ids,
-    lower(replace({{ json_text('payload', 'StageName') }}, ' ', '_')) as stage,
+    -- Companies name their own stages: a word the registry does not know stays as it is.
+    coalesce(
+        {{ canonical_value('opportunity_stage', 'salesforce', json_text('payload', 'StageName')) }},
+        lower(replace({{ json_text('payload', 'StageName') }}, ' ', '_'))
+    ) as stage,
     try_cast({{ json_text('payload', 'Amount') }} as decimal(18, 2)) as amount_usd,
     {{ instant_of(json_text('payload', 'CreatedDate')) }} as created_at,
     case

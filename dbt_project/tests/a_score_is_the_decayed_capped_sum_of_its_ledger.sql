@@ -1,0 +1,53 @@
+-- Written out instead of calling the scoring macros: an oracle that shares their mistakes would find none.
+with decayed as (
+    select
+        scores.person_id,
+        scores.scoring_version,
+        ledger.entry_kind,
+        ledger.rule_id,
+        any_value(ledger.cap) as cap,
+        sum(
+            ledger.points
+            * exp(-ln(2) * coalesce(date_diff('microsecond', ledger.occurred_at, scores.scored_at) / 86400e6 / ledger.half_life_days, 0))
+        ) as points,
+    from {{ ref('fct_scores') }} as scores
+    inner join {{ ref('fct_score_ledger') }} as ledger
+        on
+            scores.person_id = ledger.person_id
+            and scores.scoring_version = ledger.scoring_version
+            and scores.scored_at >= ledger.occurred_at
+    group by scores.person_id, scores.scoring_version, ledger.entry_kind, ledger.rule_id
+),
+
+summed as (
+    select
+        person_id,
+        scoring_version,
+        coalesce(sum(sign(points) * least(abs(points), coalesce(cap, abs(points)))) filter (where entry_kind = 'engagement'), 0)
+            as engagement_score,
+        coalesce(sum(sign(points) * least(abs(points), coalesce(cap, abs(points)))) filter (where entry_kind = 'fit'), 0)
+            as fit_score,
+    from decayed
+    group by person_id, scoring_version
+)
+
+select
+    scores.person_id,
+    scores.scoring_version,
+    scores.engagement_score,
+    summed.engagement_score as expected_engagement_score,
+    scores.fit_score,
+    summed.fit_score as expected_fit_score,
+    scores.total_score,
+from {{ ref('fct_scores') }} as scores
+left join summed
+    on scores.person_id = summed.person_id and scores.scoring_version = summed.scoring_version
+left join {{ source('raw_policies', 'scoring_versions') }} as versions
+    on scores.scoring_version = versions.version
+where
+    coalesce(abs(scores.engagement_score - summed.engagement_score), 1) > 1e-5
+    or coalesce(abs(scores.fit_score - summed.fit_score), 1) > 1e-5
+    or abs(
+        scores.total_score
+        - least(summed.engagement_score + summed.fit_score, coalesce(versions.total_cap, 1e18))
+    ) > 1e-5
