@@ -224,9 +224,12 @@ def _invoke(
         )
 
     # No JSON artefacts and no log file on the way: together they cost as much as a small model.
-    result = dbtRunner(manifest=parsed, callbacks=[report]).invoke(
-        ["--quiet", "--no-write-json", "--log-level-file", "none", *arguments]
-    )
+    try:
+        result = dbtRunner(manifest=parsed, callbacks=[report]).invoke(
+            ["--quiet", "--no-write-json", "--log-level-file", "none", *arguments]
+        )
+    finally:
+        _let_go_of_the_file()
     if result.result is None:
         raise HandoffError("TRANSFORM_FAILED", str(result.exception or "dbt gave no result"))
     return tuple(
@@ -241,6 +244,16 @@ def _invoke(
         )
         for item in result.result.results  # type: ignore[union-attr]
     )
+
+
+def _let_go_of_the_file() -> None:
+    """Close the connection dbt-duckdb keeps for the process: publishing and landing open the file next.
+
+    The profile keeps it open because closing it after every node checkpoints the file every time, which costs more than most models do.
+    """
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    DuckDBConnectionManager.close_all_connections()
 
 
 def _connect(settings: Settings) -> duckdb.DuckDBPyConnection:

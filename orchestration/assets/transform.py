@@ -44,6 +44,14 @@ def transform_assets(
         project=None,
     )
 
+    # dlt's own list of loads is read by the models but is no table anybody makes or looks at.
+    specs = [
+        spec.replace_attributes(
+            deps=[dep for dep in spec.deps if not dep.asset_key.path[-1].startswith("_dlt_")]
+        )
+        for spec in specs
+    ]
+
     # Dagster takes the results of one op only with every dependency before its dependants.
     order = TopologicalSorter({spec.key: {dep.asset_key for dep in spec.deps} for spec in specs})
     rank = {key: position for position, key in enumerate(order.static_order())}

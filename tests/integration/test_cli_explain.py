@@ -11,7 +11,7 @@ import pytest
 def person(company: Any) -> dict[str, Any]:
     """An MQL that was pushed: its id, address, and score as the marts have them."""
     [(person_id, email, score, as_of, reached_at)] = company.rows(
-        "select people.person_id, people.email, scores.total, scores.as_of, mqls.reached_at "
+        "select people.person_id, people.email, scores.total_score, scores.scored_at, mqls.reached_at "
         "from marts.fct_mqls as mqls join marts.dim_people as people using (person_id) "
         "join marts.fct_scores as scores using (person_id) join marts.fct_pushes as pushes using (person_id) "
         "where people.email is not null and scores.scoring_version = mqls.scoring_version and pushes.object = 'Lead' "

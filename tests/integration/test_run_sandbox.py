@@ -60,7 +60,7 @@ def test_every_person_is_one_lead_and_every_task_is_there_once(company: Any) -> 
         assert len(rows) > 10
         assert set(Counter(row[key] for row in rows).values()) == {1}
     assert {row["Handoff_Task_Key__c"] for row in tasks} <= {
-        assignment for (assignment,) in company.rows("select assignment_id from marts.fct_assignments")
+        key for (key,) in company.rows("select task_key from marts.fct_assignments")
     }
 
 

@@ -101,4 +101,4 @@ def _refused(home: Path) -> bool:
     ran = subprocess.run(
         [sys.executable, "-c", code, str(home)], cwd=ROOT, capture_output=True, text=True
     )
-    return ran.returncode != 0 and "WAREHOUSE_LOCKED" not in ran.stdout
+    return "HandoffError" in ran.stderr and str(os.getpid()) in ran.stderr

@@ -38,6 +38,7 @@ placed as (
         mqls.mql_id,
         mqls.person_id,
         mqls.account_id,
+        mqls.crossing_number,
         mqls.grade,
         mqls.country,
         mqls.reached_at,
@@ -168,6 +169,8 @@ fallbacks as (
 
 select
     {{ guid(["'assignment'", 'leads.mql_id', 'leads.routing_version']) }} as assignment_id,
+    -- Whatever versions of the policies decided: a new version must not make every rep's old calls anew.
+    {{ guid(["'task'", 'leads.person_id', 'leads.crossing_number']) }} as task_key,
     leads.mql_id,
     leads.person_id,
     leads.account_id,

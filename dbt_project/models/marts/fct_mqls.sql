@@ -146,7 +146,7 @@ moments as (
         on
             numbered.person_id = ledger.person_id
             and numbered.scoring_version = ledger.scoring_version
-            and ledger.occurred_at < coalesce(numbered.next_evaluated_at, 'infinity'::timestamptz)
+            and ledger.occurred_at < coalesce(numbered.next_evaluated_at, cast('infinity' as timestamptz))
 ),
 
 points_known as (

@@ -40,6 +40,7 @@ known_tasks as (
 desired as (
     select
         assignments.assignment_id,
+        assignments.task_key,
         assignments.mql_id,
         assignments.sla_due_at,
         people.person_id,
@@ -55,7 +56,7 @@ desired as (
     inner join reps on assignments.rep_id = reps.rep_id
     inner join targets on assignments.person_id = targets.person_id
     left join consents on people.person_id = consents.person_id
-    where assignments.assignment_id not in (select task_key from known_tasks)
+    where assignments.task_key not in (select task_key from known_tasks)
 ),
 
 written as (
@@ -75,11 +76,11 @@ written as (
 )
 
 select
-    {{ guid(["'Task'", 'assignment_id']) }} as operation_id,
+    {{ guid(["'Task'", 'task_key']) }} as operation_id,
     'Task' as object,
     'upsert' as action,
     'Handoff_Task_Key__c' as external_id_field,
-    assignment_id as external_id,
+    task_key as external_id,
     cast(null as varchar) as target_id,
     person_id,
     person_id as who_external_id,
