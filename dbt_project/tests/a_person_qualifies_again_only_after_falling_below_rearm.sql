@@ -36,7 +36,10 @@ by_rule as (
         any_value(ledger.cap) as cap,
         sum(
             ledger.points
-            * exp(-ln(2) * coalesce(date_diff('microsecond', ledger.occurred_at, instants.evaluated_at) / 86400e6 / ledger.half_life_days, 0))
+            * exp(
+                -ln(2)
+                * coalesce(date_diff('microsecond', ledger.occurred_at, instants.evaluated_at) / 86400e6 / ledger.half_life_days, 0)
+            )
         ) as points,
     from instants
     inner join {{ ref('fct_score_ledger') }} as ledger

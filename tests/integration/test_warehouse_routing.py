@@ -98,6 +98,7 @@ def router(open_warehouse: Callable[..., Any]) -> Router:
     compiled = dbtRunner(manifest=parsed).invoke(
         [*arguments, "--vars", f"{{as_of: '{datetime(2026, 3, 1, tzinfo=UTC).isoformat()}'}}"]
     )
+    transform._let_go_of_the_file()
     assert compiled.success, compiled.exception
     sql: str = compiled.result.results[0].node.compiled_code  # type: ignore[union-attr, assignment]
     return Router(warehouse, sql)
