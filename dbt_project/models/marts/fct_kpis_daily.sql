@@ -147,7 +147,7 @@ merge_correction_rate as (
     group by cast(reported_merges.occurred_at as date), reported_merges.system
 ),
 
--- Actual MQLs against those expected from the trailing 28 days' rate on the same day's active people.
+-- Actual MQLs against those expected from the rate of the days before (drift_window_days) on the same day's active people.
 active_days as (
     select
         cast(occurred_at as date) as kpi_date,
@@ -164,19 +164,29 @@ mql_days as (
     group by cast(reached_at as date)
 ),
 
-judged_days as (
+days as (
     select
         active_days.kpi_date,
         active_days.active_count,
         coalesce(mql_days.mql_count, 0) as mql_count,
-        sum(coalesce(mql_days.mql_count, 0)) over former_days as former_mqls,
-        sum(active_days.active_count) over former_days as former_active,
     from active_days
     left join mql_days on active_days.kpi_date = mql_days.kpi_date
-    window former_days as (
-        order by active_days.kpi_date
-        range between interval 28 days preceding and interval 1 day preceding
-    )
+),
+
+judged_days as (
+    select
+        days.kpi_date,
+        any_value(days.active_count) as active_count,
+        any_value(days.mql_count) as mql_count,
+        sum(former_days.mql_count) as former_mqls,
+        sum(former_days.active_count) as former_active,
+    from days
+    cross join settings
+    inner join days as former_days
+        on
+            former_days.kpi_date < days.kpi_date
+            and former_days.kpi_date >= days.kpi_date - to_days(cast(settings.drift_window_days as integer))
+    group by days.kpi_date
 ),
 
 scoring_drift as (
@@ -196,11 +206,14 @@ accepted as (
         mqls.mql_id,
         bool_or(stage_changes.person_id is not null) as is_accepted,
     from mqls
+    cross join settings
     left join stage_changes
         on
             mqls.person_id = stage_changes.person_id
             and stage_changes.to_stage in ('accepted', 'sql', 'opportunity', 'customer')
             and mqls.reached_at <= stage_changes.changed_at
+            and stage_changes.changed_at
+            <= mqls.reached_at + to_days(cast(settings.acceptance_window_days as integer))
     group by mqls.mql_id
 ),
 

@@ -39,6 +39,8 @@ keyed as (
             'coalesce(contact_id, lower(trim(attendee_email)))'
         ) }} as record_key,
     from newest
+    -- A rep's own appointments are nobody's handoff.
+    where contact_id is not null or attendee_email is not null
 )
 
 select
