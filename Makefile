@@ -19,6 +19,7 @@ $(STAMP): pyproject.toml uv.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
 	UV_PROJECT_ENVIRONMENT=$(VENV) UV_COMPILE_BYTECODE=1 UV_PYTHON=$(BIN)/python $(BIN)/uv sync --locked --inexact --quiet
+	$(BIN)/python -m orchestration.prebuild
 	@touch $(STAMP)
 
 demo: $(STAMP)   ## the whole flow on a simulated company

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 DBT_PROJECT = Path(__file__).resolve().parents[1] / "dbt_project"
+
+# Where the installation leaves the parsed project: parsing takes seconds, and every new home would pay for it.
+PREBUILT = DBT_PROJECT / "target"
+
+# Parsed projects of this process, by what they were parsed from.
+_manifests: dict[str, Manifest] = {}
 
 _STATE_DDL = """
     create schema if not exists ops;
@@ -94,22 +100,71 @@ def manifest(settings: Settings) -> Manifest:
     Of the settings it holds only the warehouse's file name (dbt's database), so homes share it within a process.
     """
     os.environ.update(dbt_environment(settings))
-    parsed = _parsed(settings.warehouse_path.stem)
-    if not manifest_path(settings).exists():
-        parsed.writable_manifest().write(str(manifest_path(settings)))
-    return parsed
+    key = _project_key(settings.warehouse_path.stem)
+    kept = _kept(settings, key) or _parse(settings, key)
+    if key not in _manifests:
+        _manifests[key] = _load(kept)
+    json_path = manifest_path(settings)
+    key_path = json_path.with_suffix(".key")
+    if not key_path.exists() or key_path.read_text(encoding="ascii") != key:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept.with_suffix(".json"), json_path)
+        key_path.write_text(key, encoding="ascii")
+    return _manifests[key]
 
 
-@cache
-def _parsed(database: str) -> Manifest:
+def _kept(settings: Settings, key: str) -> Path | None:
+    """The project as parsed before, by the installation or by a command on this home; None when it has changed since."""
+    for folder in (PREBUILT, manifest_path(settings).parent):
+        path = folder / f"{key}.msgpack"
+        if path.exists():
+            return path
+    return None
+
+
+def _load(path: Path) -> Manifest:
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt.parser.manifest import extended_mashumuro_decoder
+
+    return Manifest.from_msgpack(path.read_bytes(), decoder=extended_mashumuro_decoder)
+
+
+def _parse(settings: Settings, key: str) -> Path:
+    """Parse the project and keep it in this home, for dbt as msgpack and for Dagster as JSON; returns the former's path."""
     from dbt.cli.main import dbtRunner
+    from dbt.parser.manifest import extended_mashumaro_encoder
 
     result = dbtRunner().invoke(["--quiet", "parse"])
     if not result.success or result.result is None:
         raise HandoffError(
             "TRANSFORM_FAILED", f"the dbt project cannot be parsed: {result.exception}"
         )
-    return result.result  # type: ignore[return-value]
+    parsed: Manifest = result.result  # type: ignore[assignment]
+    folder = manifest_path(settings).parent
+    for stale in (*folder.glob("*.msgpack"), *folder.glob("*.json")):
+        if stale.stem not in ("partial_parse", "manifest"):
+            stale.unlink()
+    shutil.copyfile(manifest_path(settings), folder / f"{key}.json")
+    kept = folder / f"{key}.msgpack"
+    # Last, and by name only when whole: whoever finds it finds the other as well.
+    part = folder / f".{key}.{os.getpid()}.part"
+    part.write_bytes(parsed.to_msgpack(extended_mashumaro_encoder))
+    part.replace(kept)
+    return kept
+
+
+def _project_key(database: str) -> str:
+    """Hash of everything a parse depends on: the project's files, its place, dbt's versions and the database's name."""
+    from importlib.metadata import version
+
+    digest = hashlib.sha256(
+        f"{DBT_PROJECT}|{database}|{version('dbt-core')}|{version('dbt-duckdb')}".encode()
+    )
+    for file in sorted(DBT_PROJECT.rglob("*")):
+        if file.suffix in (".sql", ".yml", ".md", ".csv") and PREBUILT not in file.parents:
+            digest.update(str(file.relative_to(DBT_PROJECT)).encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:32]
 
 
 def manifest_path(settings: Settings) -> Path:
@@ -230,6 +285,9 @@ def _invoke(
         )
     finally:
         _let_go_of_the_file()
+    if result.exception is not None and not isinstance(result.exception, Exception):
+        # dbt catches even Ctrl-C; whoever stopped the run must not read that a model failed.
+        raise result.exception
     if result.result is None:
         raise HandoffError("TRANSFORM_FAILED", str(result.exception or "dbt gave no result"))
     return tuple(
@@ -253,7 +311,7 @@ def _let_go_of_the_file() -> None:
     """
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
-    DuckDBConnectionManager.close_all_connections()
+    DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
 
 
 def _connect(settings: Settings) -> duckdb.DuckDBPyConnection:

@@ -32,9 +32,7 @@ SURROUNDINGS = {"os.getenv", "os.environ.get", "os.environ", "Settings", "open"}
 FILES = {"read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "iterdir", "glob"}
 
 
-def _python(
-    code: str, folder: Path, **variables: str
-) -> subprocess.CompletedProcess[str]:
+def _python(code: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `code` in a fresh process whose home, working folder and HANDOFF_HOME are `folder`."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -98,7 +96,10 @@ def test_the_edge_starts_without_anything_that_loads_or_queries_a_warehouse(tmp_
     assert ran.returncode == 0, ran.stderr
     loaded = set(json.loads(ran.stdout))
     assert "fastapi" in loaded
-    assert loaded & {"dlt", "duckdb", "pandas", "pyarrow", "dagster", "dbt", "great_expectations"} == set()
+    assert (
+        loaded & {"dlt", "duckdb", "pandas", "pyarrow", "dagster", "dbt", "great_expectations"}
+        == set()
+    )
 
 
 def test_importing_every_module_writes_nothing_and_connects_nowhere(tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ def in_log(settings: Settings) -> tuple[int, list[bytes]]:
 def test_an_unknown_column_is_named_with_what_to_do_and_nothing_is_taken(
     empty: Any, tmp_path: Path
 ) -> None:
-    file = written(tmp_path / "people.csv", "record_id,occurred_at,shoe_size", "1,2026-04-01T00:00:00Z,38")
+    file = written(
+        tmp_path / "people.csv", "record_id,occurred_at,shoe_size", "1,2026-04-01T00:00:00Z,38"
+    )
     said = empty.handoff("ingest", str(file), "--type", "contact", "--system", "salesforce")
     assert said.code == 2
     assert "COLUMN_UNKNOWN" in said.out
@@ -310,7 +312,11 @@ def test_sql_that_cannot_run_is_answered_in_the_words_of_the_engine(
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("HANDOFF_EDGE_PORT", "abc"), ("HANDOFF_DUCKDB_THREADS", "0"), ("HANDOFF_MAX_BODY_BYTES", "1")],
+    [
+        ("HANDOFF_EDGE_PORT", "abc"),
+        ("HANDOFF_DUCKDB_THREADS", "0"),
+        ("HANDOFF_MAX_BODY_BYTES", "1"),
+    ],
 )
 def test_a_setting_that_cannot_be_used_is_named_with_its_value(
     empty: Any, variable: str, value: str
@@ -332,7 +338,19 @@ def test_wrong_usage_ends_with_two_and_points_to_the_help(empty: Any, arguments:
 
 @pytest.mark.parametrize(
     "verb",
-    ["demo", "ingest", "run", "plan", "apply", "explain", "query", "serve", "sandbox", "ui", "doctor"],
+    [
+        "demo",
+        "ingest",
+        "run",
+        "plan",
+        "apply",
+        "explain",
+        "query",
+        "serve",
+        "sandbox",
+        "ui",
+        "doctor",
+    ],
 )
 def test_the_help_of_every_verb_says_what_it_does_and_what_each_option_means(
     empty: Any, verb: str
@@ -350,7 +368,9 @@ def test_the_help_of_every_verb_says_what_it_does_and_what_each_option_means(
 def test_a_bad_system_setting_does_not_lose_what_others_sent(empty: Any, tmp_path: Path) -> None:
     empty.handoff("ingest", str(written(tmp_path / "one.jsonl", contact(1))))
     said = empty.handoff(
-        "run", HANDOFF_SALESFORCE_URL="http://127.0.0.1:9/salesforce", HANDOFF_SALESFORCE_CLIENT_ID="x"
+        "run",
+        HANDOFF_SALESFORCE_URL="http://127.0.0.1:9/salesforce",
+        HANDOFF_SALESFORCE_CLIENT_ID="x",
     )
     assert said.code == 4
     assert "SYSTEM_NOT_CONFIGURED" in said.err

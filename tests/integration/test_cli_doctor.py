@@ -33,7 +33,12 @@ def test_after_a_file_with_bad_rows_everything_adds_up_and_missing_rows_are_name
     ingested = empty.handoff("ingest", str(file), "--json")
     assert ingested.code == 1
     [counts] = ingested.json["files"]
-    assert (counts["rows"], counts["accepted"], counts["duplicate"], counts["quarantined"]) == (6, 3, 1, 2)
+    assert (counts["rows"], counts["accepted"], counts["duplicate"], counts["quarantined"]) == (
+        6,
+        3,
+        1,
+        2,
+    )
 
     land_events(empty.settings)
     well = empty.handoff("doctor", "--json")
@@ -44,7 +49,11 @@ def test_after_a_file_with_bad_rows_everything_adds_up_and_missing_rows_are_name
     refused = told["events refused"]
     assert (refused["received"], refused["in_quarantine"], refused["missing"]) == (2, 2, 0)
     [known] = well.json["files"]
-    assert known["rows"] == known["accepted"] + known["duplicate"] + known["conflict"] + known["quarantined"] == 6
+    assert (
+        known["rows"]
+        == known["accepted"] + known["duplicate"] + known["conflict"] + known["quarantined"]
+        == 6
+    )
 
     empty.handoff("ingest", str(written(tmp_path / "more.jsonl", contact(4))))
     waiting = empty.handoff("doctor", "--json")
@@ -56,7 +65,9 @@ def test_after_a_file_with_bad_rows_everything_adds_up_and_missing_rows_are_name
     unwell = empty.handoff("doctor")
     assert unwell.code == 1
     assert "1 rows are nowhere" in unwell.out
-    [line] = [row for row in unwell.out.splitlines() if row.startswith("events accepted by the log")]
+    [line] = [
+        row for row in unwell.out.splitlines() if row.startswith("events accepted by the log")
+    ]
     assert line.split()[-1] == "1"
     as_json = empty.handoff("doctor", "--json")
     assert as_json.code == 1
@@ -76,9 +87,11 @@ def test_rows_of_a_poll_that_were_deleted_by_hand_are_named_by_their_table(copie
         )
     unwell = copied.handoff("doctor", "--json")
     assert unwell.code == 1
-    assert [(count["what"], count["missing"]) for count in unwell.json["reconciliation"] if count["missing"]] == [
-        ("polled from hubspot.companies", 2)
-    ]
+    assert [
+        (count["what"], count["missing"])
+        for count in unwell.json["reconciliation"]
+        if count["missing"]
+    ] == [("polled from hubspot.companies", 2)]
 
 
 def test_a_new_home_is_well_and_is_told_what_to_do_next(empty: Any) -> None:

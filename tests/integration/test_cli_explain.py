@@ -30,7 +30,13 @@ def test_a_person_is_found_by_any_spelling_of_the_address_and_by_id(
     company: Any, person: dict[str, Any]
 ) -> None:
     email = person["email"]
-    for who in (email, email.upper(), f"  {email.title()} ", person["person_id"], person["person_id"].upper()):
+    for who in (
+        email,
+        email.upper(),
+        f"  {email.title()} ",
+        person["person_id"],
+        person["person_id"].upper(),
+    ):
         said = company.handoff("explain", who, "--json")
         assert said.code == 0, said.err
         assert said.json["person"]["person_id"] == person["person_id"]
@@ -71,7 +77,13 @@ def test_the_screen_shows_each_answer_under_its_question(
 ) -> None:
     as_of = person["as_of"].isoformat()
     said = company.handoff("explain", person["email"], "--as-of", as_of)
-    for question in ("Who:", "Why this score:", "Why this owner", "Consent", "What the CRM was told"):
+    for question in (
+        "Who:",
+        "Why this score:",
+        "Why this owner",
+        "Consent",
+        "What the CRM was told",
+    ):
         assert question in said.out
     told = company.handoff("explain", person["email"], "--as-of", as_of, "--json").json
     assert f"Why this score: {told['score']:.1f} points" in said.out

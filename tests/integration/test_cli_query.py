@@ -89,11 +89,18 @@ def test_every_published_table_can_be_asked(company: Any) -> None:
         "--json",
     ).json
     names = {row["name"] for row in tables}
-    assert {"marts.fct_mqls", "marts.dim_people", "ops.quarantine", "sync.sync_salesforce__leads"} <= names
+    assert {
+        "marts.fct_mqls",
+        "marts.dim_people",
+        "ops.quarantine",
+        "sync.sync_salesforce__leads",
+    } <= names
     assert not {name for name in names if name.startswith("raw_")}
     counted = company.handoff(
         "query",
-        " union all ".join(f"select '{name}' as name, count(*) as rows from {name}" for name in names),
+        " union all ".join(
+            f"select '{name}' as name, count(*) as rows from {name}" for name in names
+        ),
         "--json",
     )
     assert {row["name"] for row in counted.json} == names
@@ -101,7 +108,9 @@ def test_every_published_table_can_be_asked(company: Any) -> None:
 
 def test_consent_can_be_asked_for_any_instant(company: Any) -> None:
     [first] = company.handoff(
-        "query", "select person_id, occurred_at from marts.fct_consents order by occurred_at limit 1", "--json"
+        "query",
+        "select person_id, occurred_at from marts.fct_consents order by occurred_at limit 1",
+        "--json",
     ).json
     answers = company.handoff(
         "query",

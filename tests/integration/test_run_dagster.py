@@ -194,12 +194,16 @@ def test_a_broken_sync_row_stops_the_push(
         dg.AssetSelection.assets(push) | dg.AssetSelection.checks(*checks),
         executor_def=dg.in_process_executor,
     )
-    resolved = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def("push_only")
+    resolved = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def(
+        "push_only"
+    )
     ran = resolved.execute_in_process(raise_on_error=False)
     assert ran.success is is_sent
     assert bool(sent) is is_sent
     assert company.writes(seen) == []
-    assert [check.passed for check in ran.get_asset_check_evaluations()].count(False) == (not is_sent)
+    assert [check.passed for check in ran.get_asset_check_evaluations()].count(False) == (
+        not is_sent
+    )
 
 
 def test_a_system_that_is_down_fails_its_check_and_not_the_run(
@@ -214,7 +218,9 @@ def test_a_system_that_is_down_fails_its_check_and_not_the_run(
     job = dg.define_asset_job(
         "poll_only", dg.AssetSelection.groups("raw_calendar"), executor_def=dg.in_process_executor
     )
-    resolved = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def("poll_only")
+    resolved = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def(
+        "poll_only"
+    )
     ran = resolved.execute_in_process()
     assert ran.success
     told = {check.check_name: check for check in ran.get_asset_check_evaluations()}

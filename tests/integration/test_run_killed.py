@@ -132,7 +132,10 @@ def test_ctrl_c_is_answered_in_one_line(survived: Survived) -> None:
 
 
 def test_runs_killed_at_every_moment_end_in_the_same_marts(survived: Survived, ran: Any) -> None:
-    assert differences(survived.company.marts(without=CLOCKED), ran.company.marts(without=CLOCKED)) == {}
+    assert (
+        differences(survived.company.marts(without=CLOCKED), ran.company.marts(without=CLOCKED))
+        == {}
+    )
 
 
 def test_a_mart_that_lacks_a_row_would_be_noticed(ran: Any, tmp_path: Path) -> None:
@@ -145,7 +148,9 @@ def test_a_mart_that_lacks_a_row_would_be_noticed(ran: Any, tmp_path: Path) -> N
         connection.execute(
             "delete from marts.fct_mqls where mql_id = (select min(mql_id) from marts.fct_mqls)"
         )
-    assert set(differences(altered.marts(without=CLOCKED), ran.company.marts(without=CLOCKED))) == {"fct_mqls"}
+    assert set(differences(altered.marts(without=CLOCKED), ran.company.marts(without=CLOCKED))) == {
+        "fct_mqls"
+    }
 
 
 def test_killed_runs_made_no_lead_and_no_task_twice(survived: Survived, ran: Any) -> None:

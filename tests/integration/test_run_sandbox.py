@@ -24,9 +24,7 @@ def test_the_crm_holds_the_leads_of_the_assignments_that_consent_allows(company:
         )
     }
     assert len(wanted) > 10
-    there = company.soql(
-        "SELECT Handoff_Person_Id__c FROM Lead WHERE Handoff_Person_Id__c != null"
-    )
+    there = company.soql("SELECT Handoff_Person_Id__c FROM Lead WHERE Handoff_Person_Id__c != null")
     contacts = {
         person
         for (person,) in company.rows(
@@ -47,9 +45,7 @@ def test_nobody_without_consent_is_in_the_crm_by_our_doing(company: Any) -> None
         )
     }
     assert held
-    there = company.soql(
-        "SELECT Handoff_Person_Id__c FROM Lead WHERE Handoff_Person_Id__c != null"
-    )
+    there = company.soql("SELECT Handoff_Person_Id__c FROM Lead WHERE Handoff_Person_Id__c != null")
     assert held.isdisjoint(row["Handoff_Person_Id__c"] for row in there)
 
 

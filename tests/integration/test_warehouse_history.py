@@ -447,6 +447,9 @@ def causes_set_up(warehouse: Any) -> None:
             warehouse.event("merge", merge, day),
             contact(13, phone="+442079460123"),
             contact(14, phone="+442079460123"),
+            # One more and one less than may share a number (the limit is four).
+            *(contact(number, phone="+442079460124") for number in range(20, 25)),
+            *(contact(number, phone="+442079460125") for number in range(30, 34)),
             warehouse.event("account", stated | {"domain": "hooli15.com"}, day),
         ]
     )
@@ -500,6 +503,10 @@ def causes_come_about(warehouse: Any) -> None:
                 later,
             ),
             warehouse.event("contact", {"system": "web", "record_id": "x14", "phone": None}, later),
+            warehouse.event("contact", {"system": "web", "record_id": "x24", "phone": None}, later),
+            warehouse.event(
+                "contact", {"system": "web", "record_id": "x34", "phone": "+442079460125"}, later
+            ),
         ]
     )
     task = {
@@ -608,6 +615,12 @@ def test_each_cause_reaches_the_people_it_concerns(run: Run, tmp_path: Path) -> 
     assert before["x11"]["person_id"] == before["x12"]["person_id"]
     assert after["x11"]["person_id"] != after["x12"]["person_id"]
     assert after["x13"]["person_id"] != after["x14"]["person_id"]
+
+    def people(rows: dict[str, dict[str, Any]], numbers: range) -> int:
+        return len({rows[f"x{number}"]["person_id"] for number in numbers})
+
+    assert (people(before, range(20, 24)), people(after, range(20, 24))) == (4, 1)
+    assert (people(before, range(30, 34)), people(after, range(30, 34))) == (1, 4)
     assert (before["x7"]["account_id"], after["x7"]["account_id"]) == (
         after["x8"]["account_id"],
         None,

@@ -66,7 +66,7 @@ def router(open_warehouse: Callable[..., Any]) -> Router:
             f"""
             create table marts.all_mqls as
             select number, 'mql' || number as mql_id, printf('p%05d', number) as person_id, null::varchar as account_id,
-                'B' as grade, 'v1' as scoring_version,
+                'B' as grade, 'v1' as scoring_version, 1 as crossing_number,
                 timestamptz '2026-01-01 00:00:00+00' + to_minutes(number // 5) as reached_at,
                 timestamptz '2026-01-02 00:00:00+00' + to_minutes(number // 5) as known_at
             from range(1, {LEADS + 1}) as numbers (number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -9,27 +10,33 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
+IMPORTED = (
+    "dagster_dbt",
+    "dlt.destinations",
+    "pandas",
+    "pyarrow.parquet",
+    "expectations.validate",
+    "ingestion.landing.files",
+    "ingestion.log.owner",
+    "orchestration.cli.screens",
+    "orchestration.doctor",
+    "orchestration.explain",
+    "orchestration.micro_batch",
+)
+
 
 def main() -> None:
     """Answer requests, one JSON document a line: `start` gives a pid, `poll` an exit code or null while it runs."""
-    import dagster_dbt  # noqa: F401
-    import dlt  # noqa: F401
-    import dlt.destinations  # noqa: F401
-    import pandas  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
-
-    import expectations.validate
-    import ingestion.landing.files
-    import ingestion.log.owner
-    import orchestration.cli.screens
-    import orchestration.definitions
-    import orchestration.doctor
-    import orchestration.explain
-    import orchestration.micro_batch  # noqa: F401
+    for name in IMPORTED:
+        importlib.import_module(name)
     from ingestion.settings import Settings
+    from orchestration.definitions import defs
+    from orchestration.jobs import MICRO_BATCH
     from orchestration.transform import manifest
 
+    # dbt's project and Dagster's job are the same for every home.
     manifest(Settings())
+    defs().resolve_job_def(MICRO_BATCH)
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)

@@ -92,7 +92,10 @@ def test_an_error_inside_gives_the_lock_up(tmp_path: Path) -> None:
 
 
 def test_two_homes_do_not_hinder_each_other(tmp_path: Path) -> None:
-    with another_process_writes(tmp_path / "one"), warehouse_writer(Settings(home=tmp_path / "two")):
+    with (
+        another_process_writes(tmp_path / "one"),
+        warehouse_writer(Settings(home=tmp_path / "two")),
+    ):
         pass
 
 
