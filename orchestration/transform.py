@@ -285,9 +285,8 @@ def _invoke(
         )
     finally:
         _let_go_of_the_file()
-    if result.exception is not None and not isinstance(result.exception, Exception):
-        # dbt catches even Ctrl-C; whoever stopped the run must not read that a model failed.
-        raise result.exception
+    if (stopped := _interruption(result.exception)) is not None:
+        raise stopped
     if result.result is None:
         raise HandoffError("TRANSFORM_FAILED", str(result.exception or "dbt gave no result"))
     return tuple(
@@ -302,6 +301,13 @@ def _invoke(
         )
         for item in result.result.results  # type: ignore[union-attr]
     )
+
+
+def _interruption(error: BaseException | None) -> BaseException | None:
+    """Ctrl-C among what led to `error`: dbt catches even that, and its cleaning up then fails with something else."""
+    while error is not None and isinstance(error, Exception):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _let_go_of_the_file() -> None:

@@ -212,7 +212,9 @@ class Mapping:
             code = "DATE_UNPARSABLE" if kind in ("instant", "date") else "FIELD_MISMATCH"
             pointer = TIME if rule.target == TIME else f"/data/{rule.target}"
             # The parser names what is wrong with a date, not the date.
-            told = f"{raw!r}: {error}" if kind == "instant" and str(raw) not in str(error) else error
+            told = (
+                f"{raw!r}: {error}" if kind == "instant" and str(raw) not in str(error) else error
+            )
             raise RowError(code, pointer, f"{self._origin(rule)}: {told}") from error
 
     def _raw(self, rule: FieldRule, row: Row) -> Any:

@@ -306,7 +306,7 @@ class SalesforceRecords:
                 "Id": opportunity_id,
                 "AccountId": account_id,
                 "ContactId": contact["Id"],
-                "Name": f"{person.company.name} – Handoff rollout",  # noqa: RUF001 -- as typed by people
+                "Name": f"{person.company.name} – Handoff rollout",
                 "Amount": amount,
                 "StageName": stage,
                 "Type": "New Business",

@@ -199,6 +199,6 @@ SOURCES: tuple[tuple[str, str, int], ...] = (
 )
 
 LEGAL_BASES: tuple[str, ...] = (
-    "Legitimate interest – prospect/lead",  # noqa: RUF001 -- HubSpot spells it with an en dash
+    "Legitimate interest – prospect/lead",
     "Freely given consent from contact",
 )

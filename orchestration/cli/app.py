@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import click
 import typer
 from pydantic import ValidationError
 
@@ -415,8 +417,17 @@ def _stop(error: HandoffError) -> NoReturn:
 
 def main() -> None:
     """Entry point: runs a verb and turns what a person can mend into one clear message and an exit code."""
+    command = typer.main.get_command(app)
     try:
-        app()
+        # Not `app()`: that answers Ctrl-C and a closed pipe itself, with no word and the wrong code.
+        with command.make_context("handoff", sys.argv[1:]) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as misuse:
+        misuse.show()
+        sys.exit(misuse.exit_code)
     except HandoffError as error:
         _stop(error)
     except ValidationError as error:
@@ -427,8 +438,8 @@ def main() -> None:
         print("stopped; what was finished is kept, run it again to go on", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        # `handoff query … | head` closed the pipe: that is no error.
-        sys.stderr.close()
+        # `handoff query … | head` closed the pipe: that is no error. Python would flush into it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 

@@ -13,8 +13,10 @@ from typing import Any
 import duckdb
 import pytest
 
+from ingestion.errors.catalog import HandoffError
 from ingestion.log.owner import open_reader
 from ingestion.settings import Settings
+from orchestration.policy_rows import load_policy_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -175,11 +177,12 @@ def test_a_policy_that_decisions_were_made_with_cannot_be_changed(
     routing = policies / "routing" / "v1.yml"
     text = routing.read_text(encoding="utf-8")
     routing.write_text(text.replace("  A: 15\n", "  A: 10\n"), encoding="utf-8")
-    said = copied.handoff("run", HANDOFF_POLICIES=str(policies))
-    assert said.code == 4
-    assert "POLICY_FROZEN" in said.err
-    assert "routing" in said.err
-    assert "put the change into v2.yml" in said.err
+    with pytest.raises(HandoffError) as refused:
+        load_policy_rows(Settings(home=copied.home, policies=policies))
+    assert refused.value.code == "POLICY_FROZEN"
+    assert refused.value.entry.exit_code == 4
+    assert "routing" in refused.value.message
+    assert "put the change into v2.yml" in refused.value.remedy
 
 
 # The warehouse

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,27 @@ def test_json_is_json_whatever_the_values_are(company: Any) -> None:
             "nothing": None,
         }
     ]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(company: Any) -> None:
+    with subprocess.Popen(
+        [
+            Path(sys.executable).with_name("handoff"),
+            "query",
+            "from range(300000)",
+            "--format",
+            "csv",
+        ],
+        env={**os.environ, "HANDOFF_HOME": str(company.home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == b"range\n"
+        command.stdout.close()
+        assert command.stderr is not None
+        assert command.stderr.read() == b""
+    assert command.returncode == 0
 
 
 def test_what_looks_like_markup_is_printed_as_it_is(company: Any) -> None:

@@ -79,7 +79,6 @@ def _has(pattern: str) -> Callable[[Any, str], bool]:
 
 MOMENTS = (
     Moment("polled, not landed", _has("log/archive/salesforce/leads/*.parquet")),
-    Moment("landing", _has("dlt/raw_salesforce/*")),
     Moment("early among the models", _has(f"{MODELS}/staging/*/stg_*.sql")),
     Moment("late among the models", _has(f"{MODELS}/marts/fct_scores.sql"), signal=signal.SIGINT),
     Moment(

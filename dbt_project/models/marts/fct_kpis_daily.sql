@@ -184,8 +184,8 @@ judged_days as (
     cross join settings
     inner join days as former_days
         on
-            former_days.kpi_date < days.kpi_date
-            and former_days.kpi_date >= days.kpi_date - to_days(cast(settings.drift_window_days as integer))
+            days.kpi_date > former_days.kpi_date
+            and days.kpi_date - to_days(cast(settings.drift_window_days as integer)) <= former_days.kpi_date
     group by days.kpi_date
 ),
 
@@ -212,8 +212,8 @@ accepted as (
             mqls.person_id = stage_changes.person_id
             and stage_changes.to_stage in ('accepted', 'sql', 'opportunity', 'customer')
             and mqls.reached_at <= stage_changes.changed_at
-            and stage_changes.changed_at
-            <= mqls.reached_at + to_days(cast(settings.acceptance_window_days as integer))
+            and mqls.reached_at + to_days(cast(settings.acceptance_window_days as integer))
+            >= stage_changes.changed_at
     group by mqls.mql_id
 ),
 
