@@ -123,7 +123,8 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], output: st
         names = _distinct(columns)
         print(as_json_text([dict(zip(names, row, strict=True)) for row in rows]))
     elif output == "csv":
-        writer = csv.writer(sys.stdout)
+        # One line end, the platform's own: \r before it would become part of the last column for cut, awk and sort.
+        writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
     else:
