@@ -37,6 +37,14 @@ class Batch:
             if key.startswith("ops/pushes_")
         )
 
+    def is_refused_outside(self) -> bool:
+        """Whether a destination refused rows or could not be written to."""
+        return any(
+            bool(metadata.get("rows_failed")) or bool(metadata.get("halted"))
+            for key, metadata in self.assets.items()
+            if key.startswith("ops/pushes_")
+        )
+
     def rows_landed(self) -> int:
         """Rows that landed in any raw table."""
         return sum(int(metadata.get("rows_landed", 0) or 0) for metadata in self.assets.values())

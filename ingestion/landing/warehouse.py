@@ -95,6 +95,9 @@ def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
         if "lock" in str(error).lower():
             raise HandoffError("WAREHOUSE_LOCKED", f"cannot write {path}: {error}") from error
         raise HandoffError("WAREHOUSE_CORRUPT", f"cannot open {path}: {error}") from error
+    except duckdb.ConnectionException as error:
+        # This process holds the file open in another way: the file itself is sound.
+        raise HandoffError("INTERNAL", f"cannot open {path} a second time: {error}") from error
     except duckdb.Error as error:
         raise HandoffError("WAREHOUSE_CORRUPT", f"cannot open {path}: {error}") from error
     connection.execute("set TimeZone = 'UTC'")

@@ -138,6 +138,7 @@ def _push_asset(system: str) -> dg.AssetsDefinition:
                 "plan_id": planned.plan.plan_id,
                 "rows_planned": len(planned.plan.operations),
                 **{f"rows_{name}": count for name, count in counts.items()},
+                "halted": applied.halted or "",
                 "rejected": dg.MetadataValue.md(table if rejected else "none"),
             }
         )

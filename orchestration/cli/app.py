@@ -196,8 +196,9 @@ def run(
     from orchestration.assets.landing import WAS_POLLED
 
     failed = {check for _, check, _ in report.failed_checks}
-    if failed == {WAS_POLLED}:
-        # Nothing is wrong with the data: a system did not answer.
+    refused = any(batch.is_refused_outside() for batch in report.batches)
+    if failed == {WAS_POLLED} or (refused and not failed):
+        # Nothing is wrong with the data: a system did not answer, or did not take it.
         raise typer.Exit(EXIT_OUTSIDE)
     raise typer.Exit(EXIT_CHECKS if failed else EXIT_OK)
 
