@@ -176,6 +176,7 @@ def test_a_broken_sync_row_stops_the_push(
 
     class Report:
         rows = ()
+        halted = None
 
         def counts(self) -> dict[str, int]:
             return {}
