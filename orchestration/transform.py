@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
@@ -27,6 +28,10 @@ PREBUILT = DBT_PROJECT / "target"
 # Parsed projects of this process, by what they were parsed from.
 _manifests: dict[str, Manifest] = {}
 
+# What a batch brings up to date: `decisions` is what somebody outside waits for (the sync models and all they are made of),
+# `everything` adds what people read.
+Scope = Literal["decisions", "everything"]
+
 _STATE_DDL = """
     create schema if not exists ops;
     create table if not exists ops.transforms (
@@ -39,7 +44,9 @@ _STATE_DDL = """
         is_full_refresh boolean not null,
         seconds double not null
     );
-    create table if not exists ops.rebuilds_begun (started_at timestamptz not null)
+    alter table ops.transforms add column if not exists scope varchar default 'everything';
+    create table if not exists ops.rebuilds_begun (started_at timestamptz not null);
+    create table if not exists ops.people_touched (person_id varchar not null)
 """
 
 
@@ -67,6 +74,7 @@ class Transformed:
     is_full_refresh: bool
     reason: str
     seconds: float
+    scope: Scope = "everything"
     rows: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
@@ -177,12 +185,13 @@ def transform(
     *,
     as_of: datetime,
     full_refresh: bool = False,
+    scope: Scope = "everything",
     on_node: Callable[[NodeResult], None] | None = None,
 ) -> Transformed:
-    """Bring every model up to what has landed, touching only what changed; raises TRANSFORM_FAILED with dbt's own words.
+    """Bring the models of `scope` up to what has landed, touching only what changed; raises TRANSFORM_FAILED with dbt's own words.
 
-    A full refresh is taken when asked for, on a new warehouse, when the active policies or the models changed, and when `as_of` lies before the
-    last one: in each case rows outside the batch would come out differently.
+    A full refresh, always of everything, is taken when asked for, on a new warehouse, when the active policies or the models changed, and
+    when `as_of` lies before the last one: in each case rows outside the batch would come out differently.
     """
     started = time.monotonic()
     parsed = manifest(settings)
@@ -196,18 +205,23 @@ def transform(
         # What a rebuild that dies leaves behind is of two ages: no batch can be added to that.
         if reason is None and connection.execute("from ops.rebuilds_begun").fetchone():
             reason = "the last rebuild died"
+        since, since_as_of = ("", "")
         if reason:
+            scope = "everything"
             connection.execute("insert into ops.rebuilds_begun values (?)", [datetime.now(UTC)])
-    since, since_as_of = ("", "")
-    if reason is None and last is not None:
-        since, since_as_of = last.through, last.as_of.isoformat()
-    command = (
-        ["build", "--full-refresh", "--exclude-resource-type", "test", "unit_test", "exposure"]
-        if reason
+        elif last is not None:
+            since, since_as_of = last.through, last.as_of.isoformat()
+        news = _tables_with_news(connection, since)
+    if reason:
+        command = ["build", "--full-refresh", "--exclude-resource-type", "test", "unit_test", "exposure"]  # fmt: skip
+    elif scope == "everything":
         # Views hold no data: once made they follow their tables by themselves.
-        else ["run", "--exclude", "config.materialized:view"]
+        command = ["run", "--exclude", "config.materialized:view"]
+    else:
+        command = ["run", "--select", *_stale_decisions(parsed, news)]
+    variables = json.dumps(
+        {"as_of": as_of.isoformat(), "since": since, "since_as_of": since_as_of, "news": news}
     )
-    variables = f"{{as_of: '{as_of.isoformat()}', since: '{since}', since_as_of: '{since_as_of}'}}"
     nodes = _invoke(settings, [*command, "--vars", variables], on_node)
     failed = [node for node in nodes if node.status in ("error", "fail")]
     if failed:
@@ -217,9 +231,17 @@ def transform(
         )
     seconds = time.monotonic() - started
     with _connect(settings) as connection:
+        connection.execute("begin")
         connection.execute("delete from ops.rebuilds_begun")
+        if scope == "everything":
+            connection.execute("delete from ops.people_touched")
+        else:
+            # Models outside the scope that follow people catch up with them at the next pass over everything.
+            connection.execute(
+                "insert into ops.people_touched select person_id from intermediate.int_batch__touched_people"
+            )
         connection.execute(
-            "insert into ops.transforms values (?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert into ops.transforms values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 datetime.now(UTC),
                 as_of,
@@ -229,8 +251,10 @@ def transform(
                 code_hash,
                 reason is not None,
                 seconds,
+                scope,
             ],
         )
+        connection.execute("commit")
         rows = {
             (schema, name): count
             for schema, name, count in connection.execute(
@@ -238,8 +262,50 @@ def transform(
             ).fetchall()
         }
     return Transformed(
-        nodes, as_of, since, through, reason is not None, reason or "batch", seconds, rows
+        nodes, as_of, since, through, reason is not None, reason or "batch", seconds, scope, rows
     )
+
+
+def decision_models(parsed: Manifest) -> dict[str, frozenset[str]]:
+    """Tables the sync models are made of, themselves included, by dbt's unique id, each with the ids of all it is made of."""
+    parents = {
+        node.unique_id: list(node.depends_on_nodes)
+        for node in parsed.nodes.values()
+        if node.resource_type in ("model", "seed")
+    }
+    made_of: dict[str, frozenset[str]] = {}
+
+    def gather(unique_id: str) -> frozenset[str]:
+        if unique_id not in made_of:
+            direct = parents.get(unique_id, ())
+            made_of[unique_id] = frozenset(direct).union(*(gather(parent) for parent in direct))
+        return made_of[unique_id]
+
+    wanted = {node.unique_id for node in parsed.nodes.values() if node.schema == "sync"}
+    wanted = wanted.union(*(gather(unique_id) for unique_id in wanted))
+    return {
+        node.unique_id: gather(node.unique_id)
+        for node in parsed.nodes.values()
+        if node.unique_id in wanted
+        and node.resource_type == "model"
+        and node.config.materialized != "view"
+    }
+
+
+def _stale_decisions(parsed: Manifest, news: Sequence[str]) -> list[str]:
+    """Names of the decision models a batch can change: all that follow the batch, and of the others those whose sources have news."""
+    fresh = {
+        source.unique_id
+        for source in parsed.sources.values()
+        if f"{source.schema}.{source.name}" in news
+    }
+    return [
+        parsed.nodes[unique_id].name
+        for unique_id, made_of in decision_models(parsed).items()
+        if not made_of.isdisjoint(fresh)
+        or ".int_batch__" in unique_id
+        or any(".int_batch__" in parent for parent in made_of)
+    ]
 
 
 def run_tests(
@@ -348,6 +414,23 @@ def _newest_load(connection: duckdb.DuckDBPyConnection) -> str:
         ).fetchone()
         newest = max(newest, row[0] if row else "")
     return newest
+
+
+def _tables_with_news(connection: duckdb.DuckDBPyConnection, since: str) -> list[str]:
+    """Raw tables with rows of completed loads above `since`, as `schema.table`."""
+    tables = connection.execute(
+        "select schema_name, table_name from duckdb_columns() "
+        "where column_name = '_dlt_load_id' and starts_with(schema_name, 'raw_') order by all"
+    ).fetchall()
+    return [
+        f"{schema}.{table}"
+        for schema, table in tables
+        if connection.execute(
+            f'select 1 from "{schema}"."{table}" where _dlt_load_id > ? and _dlt_load_id in '
+            f'(select load_id from "{schema}"._dlt_loads where status = 0 and load_id > ?) limit 1',
+            [since, since],
+        ).fetchone()
+    ]
 
 
 def _policy_hash(connection: duckdb.DuckDBPyConnection) -> str:

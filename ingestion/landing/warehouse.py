@@ -84,13 +84,9 @@ def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
     path = settings.warehouse_path
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        connection = duckdb.connect(
-            str(path),
-            config={
-                "memory_limit": settings.duckdb_memory_limit,
-                "threads": settings.duckdb_threads,
-            },
-        )
+        # Settings are set, not passed: connections of one process share the open file only when
+        # they ask for it in the same words, and dbt passes none.
+        connection = duckdb.connect(str(path))
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
             raise HandoffError("WAREHOUSE_LOCKED", f"cannot write {path}: {error}") from error
@@ -101,7 +97,20 @@ def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
     except duckdb.Error as error:
         raise HandoffError("WAREHOUSE_CORRUPT", f"cannot open {path}: {error}") from error
     connection.execute("set TimeZone = 'UTC'")
+    connection.execute(f"set memory_limit = '{settings.duckdb_memory_limit}'")
+    connection.execute(f"set threads = {settings.duckdb_threads}")
     return connection
+
+
+@contextmanager
+def held_open(settings: Settings) -> Iterator[None]:
+    """Keep the file open for the steps of one batch: each of them connects, and opening reads the
+    catalogue while the last closing writes a checkpoint."""
+    connection = connect(settings)
+    try:
+        yield
+    finally:
+        connection.close()
 
 
 class RawSchema:
@@ -164,11 +173,18 @@ class RawSchema:
 
     def delete_unfinished_rows(self) -> None:
         """Delete rows of loads that did not complete; otherwise the next load would write them
-        twice."""
-        finished = f"select load_id from {_quoted(self.dataset)}._dlt_loads where status = 0"
+        twice.
+
+        Before every load what the last one left is deleted, so whatever is unfinished came after
+        the newest finished load: asking for those alone leaves history unread.
+        """
+        newest = self.value(
+            f"select coalesce(max(load_id), '') from {_quoted(self.dataset)}._dlt_loads"
+            " where status = 0"
+        )
         for table in self.schemas:
             address = f"{_quoted(self.dataset)}.{_quoted(table)}"
-            unfinished = f"from {address} where {LOAD_ID} not in ({finished})"
+            unfinished = f"from {address} where {LOAD_ID} > '{newest}'"
             # Counting first keeps the usual case read-only; a delete that finds nothing still costs
             # a commit.
             count = self.value(f"select count(*) {unfinished}")

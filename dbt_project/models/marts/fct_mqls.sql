@@ -1,14 +1,43 @@
 {{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key='person_id') }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
-with ledger as (
+with versions as (
+    select * from {{ source('raw_policies', 'scoring_versions') }}
+    where is_active
+),
+
+entries as (
     select * from {{ ref('fct_score_ledger') }}
     where {{ where_touched() }}
 ),
 
-versions as (
-    select * from {{ source('raw_policies', 'scoring_versions') }}
-    where is_active
+-- Points only decay: whoever stays below the threshold with every positive point undecayed never reaches it, and needs no look at every instant.
+rule_maxima as (
+    select
+        person_id,
+        scoring_version,
+        rule_id,
+        least(sum(greatest(points, 0)), coalesce(any_value(cap), cast('infinity' as double))) as most_points,
+    from entries
+    group by person_id, scoring_version, rule_id
+),
+
+within_reach as (
+    select
+        rule_maxima.person_id,
+        rule_maxima.scoring_version,
+    from rule_maxima
+    inner join versions on rule_maxima.scoring_version = versions.version
+    group by rule_maxima.person_id, rule_maxima.scoring_version, versions.mql_threshold
+    -- Scores are rounded to six digits before they are compared.
+    having sum(rule_maxima.most_points) >= versions.mql_threshold - 0.000001
+),
+
+ledger as (
+    select entries.*
+    from entries
+    inner join within_reach
+        on entries.person_id = within_reach.person_id and entries.scoring_version = within_reach.scoring_version
 ),
 
 people as (

@@ -43,6 +43,34 @@ attributes as (
     into name attribute value attribute_value
 ),
 
+-- A pattern that comes from a row is compiled at every use: each spelling is matched once, whatever number of activities shares it.
+spellings as (
+    select distinct
+        activity_type,
+        url,
+        form_id,
+        campaign_id,
+    from activities
+),
+
+spellings_matched as (
+    select
+        spellings.*,
+        rules.version,
+        rules.rule_id,
+    from spellings
+    inner join rules
+        on
+            rules.kind = 'engagement'
+            and spellings.activity_type = rules.activity_type
+            and (rules.url_pattern is null or regexp_matches(coalesce(spellings.url, ''), rules.url_pattern))
+            and (rules.form_pattern is null or regexp_matches(coalesce(spellings.form_id, ''), rules.form_pattern))
+            and (
+                rules.campaign_pattern is null
+                or regexp_matches(coalesce(spellings.campaign_id, ''), rules.campaign_pattern)
+            )
+),
+
 engagement as (
     select
         activities.person_id,
@@ -59,16 +87,13 @@ engagement as (
         activities.received_at,
         rules.once as is_once,
     from activities
-    inner join rules
+    inner join spellings_matched as matched
         on
-            rules.kind = 'engagement'
-            and activities.activity_type = rules.activity_type
-            and (rules.url_pattern is null or regexp_matches(coalesce(activities.url, ''), rules.url_pattern))
-            and (rules.form_pattern is null or regexp_matches(coalesce(activities.form_id, ''), rules.form_pattern))
-            and (
-                rules.campaign_pattern is null
-                or regexp_matches(coalesce(activities.campaign_id, ''), rules.campaign_pattern)
-            )
+            activities.activity_type = matched.activity_type
+            and activities.url is not distinct from matched.url
+            and activities.form_id is not distinct from matched.form_id
+            and activities.campaign_id is not distinct from matched.campaign_id
+    inner join rules on matched.version = rules.version and matched.rule_id = rules.rule_id
 ),
 
 engagement_counted as (
@@ -80,6 +105,35 @@ engagement_counted as (
             partition by person_id, scoring_version, rule_id
             order by occurred_at, activity_id
         ) = 1
+),
+
+values_matched as (
+    select
+        stated.attribute,
+        stated.attribute_value,
+        rules.version,
+        rules.rule_id,
+    from (
+        select distinct
+            attribute,
+            attribute_value,
+        from attributes
+    ) as stated
+    inner join rules
+        on
+            rules.kind = 'fit'
+            and stated.attribute = rules.attribute
+            and case rules.operator
+                when 'equals' then lower(stated.attribute_value) = lower(rules.value)
+                when 'in'
+                    then list_contains(
+                        list_transform(from_json(rules.value, '["VARCHAR"]'), lambda item: lower(item)),
+                        lower(stated.attribute_value)
+                    )
+                when 'matches' then regexp_matches(stated.attribute_value, rules.value)
+                when 'at_least' then try_cast(stated.attribute_value as double) >= try_cast(rules.value as double)
+                when 'present' then true
+            end
 ),
 
 fit as (
@@ -97,21 +151,9 @@ fit as (
         attributes.first_seen_at as occurred_at,
         attributes.first_seen_at as received_at,
     from attributes
-    inner join rules
-        on
-            rules.kind = 'fit'
-            and attributes.attribute = rules.attribute
-            and case rules.operator
-                when 'equals' then lower(attributes.attribute_value) = lower(rules.value)
-                when 'in'
-                    then list_contains(
-                        list_transform(from_json(rules.value, '["VARCHAR"]'), lambda item: lower(item)),
-                        lower(attributes.attribute_value)
-                    )
-                when 'matches' then regexp_matches(attributes.attribute_value, rules.value)
-                when 'at_least' then try_cast(attributes.attribute_value as double) >= try_cast(rules.value as double)
-                when 'present' then true
-            end
+    inner join values_matched as matched
+        on attributes.attribute = matched.attribute and attributes.attribute_value = matched.attribute_value
+    inner join rules on matched.version = rules.version and matched.rule_id = rules.rule_id
 ),
 
 entries as (

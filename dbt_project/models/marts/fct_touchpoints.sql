@@ -1,4 +1,4 @@
-{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key='person_id') }}
+{{ config(materialized='incremental', incremental_strategy='replace_touched_since_pass', unique_key='person_id') }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
 with activities as (
