@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     sandbox_seed: int = 7
     ui_port: int = 3000
 
+    refresh_seconds: float = Field(
+        60.0, ge=1, description="How often `handoff work` polls and renews what people read."
+    )
+
     duckdb_memory_limit: str = "4GB"
     duckdb_threads: int = Field(2, ge=1)
 

@@ -8,7 +8,12 @@ from ingestion.settings import Settings
 from orchestration.assets.doors_out import push_assets, serving_asset, validate_sync
 from orchestration.assets.landing import land_events, load_policies, poll_assets
 from orchestration.assets.quality import build_data_docs
-from orchestration.assets.transform import load_manifest, published_keys, transform_assets
+from orchestration.assets.transform import (
+    decision_keys,
+    load_manifest,
+    published_keys,
+    transform_assets,
+)
 from orchestration.jobs import jobs
 from orchestration.schedules import schedules
 from orchestration.sensors import sensors
@@ -18,7 +23,8 @@ from orchestration.sensors import sensors
 def defs() -> dg.Definitions:
     """Assets, checks, jobs, sensors and schedules."""
     project = load_manifest(Settings())
-    transform_warehouse, test_warehouse = transform_assets(project)
+    decisions = decision_keys(Settings())
+    transform_warehouse, test_warehouse = transform_assets(project, decisions)
     return dg.Definitions(
         assets=[
             load_policies,
@@ -32,7 +38,7 @@ def defs() -> dg.Definitions:
         asset_checks=[validate_sync, test_warehouse],
         # Materialising from the UI too: a process per step costs seconds, and one process writes the warehouse.
         executor=dg.in_process_executor,
-        jobs=jobs(list(test_warehouse.check_keys)),
+        jobs=jobs(list(test_warehouse.check_keys), decisions),
         sensors=sensors(),
         schedules=schedules(),
     )

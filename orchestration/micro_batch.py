@@ -6,12 +6,16 @@ import os
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ingestion.errors.catalog import HandoffError
+from ingestion.landing.warehouse import held_open
 from ingestion.settings import Settings
 from orchestration.instance import PID_TAG, open_instance
-from orchestration.writer_lock import warehouse_writer
+from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 # Receipts of what a batch pushed are events themselves: one more batch records them and finds nothing to push.
 MAX_BATCHES = 3
@@ -45,6 +49,17 @@ class Batch:
             if key.startswith("ops/pushes_")
         )
 
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "run_id": self.run_id,
+            "seconds": round(self.seconds, 3),
+            "steps": {name: round(value, 3) for name, value in self.steps.items()},
+            "rows_landed": self.rows_landed(),
+            "rows_pushed": self.rows_pushed(),
+            "failed_checks": self.failed_checks,
+        }
+
     def rows_landed(self) -> int:
         """Rows that landed in any raw table."""
         return sum(int(metadata.get("rows_landed", 0) or 0) for metadata in self.assets.values())
@@ -77,14 +92,28 @@ def run_micro_batches(
     with warehouse_writer(settings), open_instance(settings) as instance:
         job = defs().resolve_job_def(MICRO_BATCH)
         while len(batches) < MAX_BATCHES:
-            batch = _run_once(job, instance, as_of, full_refresh and not batches)
+            batch = run_batch(settings, job, instance, as_of, full_refresh and not batches)
             batches.append(batch)
             if not batch.rows_pushed():
                 break
     return RunReport(tuple(batches))
 
 
-def _run_once(job: Any, instance: Any, as_of: datetime | None, full_refresh: bool) -> Batch:
+def run_batch(
+    settings: Settings,
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    as_of: datetime | None = None,
+    full_refresh: bool = False,
+) -> Batch:
+    """One run of a batch's job in this process, under the writer's lock, with the warehouse held open from its first step to its last."""
+    with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS), held_open(settings):
+        return _run_once(job, instance, as_of, full_refresh)
+
+
+def _run_once(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, as_of: datetime | None, full_refresh: bool
+) -> Batch:
     from dagster import DagsterExecutionInterruptedError
     from dagster._core.errors import DagsterAssetCheckFailedError
     from dagster._core.utils import make_new_run_id

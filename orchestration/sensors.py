@@ -6,6 +6,7 @@ import dagster as dg
 
 from ingestion.settings import Settings
 from orchestration.jobs import MICRO_BATCH
+from orchestration.writer_lock import running_worker
 
 _RUNNING = (
     dg.DagsterRunStatus.QUEUED,
@@ -29,13 +30,12 @@ def watch_event_log(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.S
     settings = Settings()
     if not settings.log_path.exists():
         return dg.SkipReason("the event log does not exist yet")
+    worker = running_worker(settings)
+    if worker is not None:
+        return dg.SkipReason(f"the worker (process {worker}) takes what comes in")
     with contextlib.closing(open_reader(settings)) as log:
-        rejections = log.read_quarantine(
-            after=int((context.cursor or "0/0").split("/")[1]), limit=10_000
-        )
-        newest = max((entry.quarantine_id for entry in rejections), default=None)
-        mark = f"{log.last_seq()}/{newest if newest is not None else (context.cursor or '0/0').split('/')[1]}"
-    if mark == context.cursor:
+        mark = f"{log.last_seq()}/{log.last_quarantine_id()}"
+    if mark == (context.cursor or "0/0"):
         return dg.SkipReason(f"nothing new since {mark}")
     waiting = context.instance.get_runs_count(
         dg.RunsFilter(job_name=MICRO_BATCH, statuses=list(_RUNNING))

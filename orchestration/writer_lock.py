@@ -1,4 +1,4 @@
-"""One writer at a time: a lock file beside the warehouse, so that a second writer hears who the first one is."""
+"""One writer at a time: a lock file beside the warehouse, so that a second writer hears who the first one is; and one worker at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from typing import IO
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 
-_POLL_SECONDS = 0.1
+WRITER_LOCK = "warehouse.lock"
+# Held by whoever waits for the writer's lock, so that there is an order and not a race.
+QUEUE_LOCK = "warehouse.queue"
+WORKER_LOCK = "worker.lock"
+
+# How long a run waits for another process's write before it gives up.
+WRITER_WAIT_SECONDS = 900.0
+_POLL_SECONDS = 0.02
 
 
 @dataclass
@@ -32,10 +39,11 @@ _guard = threading.RLock()
 def warehouse_writer(settings: Settings, *, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold the right to write the warehouse; re-entrant within a process.
 
-    Waits up to `wait_seconds` for another process, then raises WAREHOUSE_LOCKED naming its pid. The kernel releases the lock when the holder
-    dies, however it dies, so there is no stale lock to clean up.
+    Waits up to `wait_seconds` for another process, then raises WAREHOUSE_LOCKED naming its pid. Whoever waits is next: a process that writes
+    one batch after the other lets it go first. The kernel releases the lock when the holder dies, however it dies, so there is no stale
+    lock to clean up.
     """
-    path = settings.root / "warehouse.lock"
+    path = settings.root / WRITER_LOCK
     with _guard:
         held = _held.get(path)
         if held is None:
@@ -52,27 +60,64 @@ def warehouse_writer(settings: Settings, *, wait_seconds: float = 0.0) -> Iterat
                 held.file.close()
 
 
+@contextmanager
+def only_worker(settings: Settings) -> Iterator[None]:
+    """Be the one process that takes batch after batch; raises WORKER_RUNNING naming the other's pid."""
+    settings.root.mkdir(parents=True, exist_ok=True)
+    with (settings.root / WORKER_LOCK).open("a+", encoding="ascii") as file:
+        if not _try_lock(file):
+            raise HandoffError("WORKER_RUNNING", f"process {_holder(file)} is the worker")
+        _sign(file)
+        yield
+
+
+def running_worker(settings: Settings) -> str | None:
+    """Process id of the worker, None when there is none."""
+    path = settings.root / WORKER_LOCK
+    if not path.exists():
+        return None
+    with path.open("r+", encoding="ascii") as file:
+        return None if _try_lock(file) else _holder(file)
+
+
 def _acquire(settings: Settings, path: Path, wait_seconds: float) -> IO[str]:
     settings.root.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait_seconds
     # Kept open: closing it releases the lock.
     file = path.open("a+", encoding="ascii")
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                file.close()
-                raise HandoffError(
-                    "WAREHOUSE_LOCKED",
-                    f"process {holder} is writing {settings.warehouse_path}",
-                    remedy=f"Wait for process {holder} or stop it; `handoff query` reads without a lock.",
-                ) from None
-            time.sleep(_POLL_SECONDS)
+    try:
+        with (settings.root / QUEUE_LOCK).open("a+", encoding="ascii") as queue:
+            while not (_try_lock(queue) and _try_lock(file)):
+                if time.monotonic() >= deadline:
+                    holder = _holder(file)
+                    raise HandoffError(
+                        "WAREHOUSE_LOCKED",
+                        f"process {holder} is writing {settings.warehouse_path}",
+                        remedy=f"Wait for process {holder} or stop it; `handoff query` reads without a lock.",
+                    )
+                time.sleep(_POLL_SECONDS)
+    except BaseException:
+        file.close()
+        raise
+    _sign(file)
+    return file
+
+
+def _try_lock(file: IO[str]) -> bool:
+    """Take the lock of an open file, or say that another process has it; one that is ours already stays ours."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sign(file: IO[str]) -> None:
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
-    return file
+
+
+def _holder(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read().strip() or "unknown"

@@ -80,6 +80,10 @@ class LogReader(Protocol):
         """The newest `seq`; 0 when the log is empty."""
         ...
 
+    def last_quarantine_id(self) -> int:
+        """The newest `quarantine_id`; 0 when nothing was refused."""
+        ...
+
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""
         ...

@@ -169,6 +169,10 @@ class OwnerLog:
         """The newest `seq`; 0 when the log is empty."""
         return self._log.last_seq()
 
+    def last_quarantine_id(self) -> int:
+        """The newest `quarantine_id`; 0 when nothing was refused."""
+        return self._log.last_quarantine_id()
+
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""
         return self._log.contains(source, event_id)
@@ -342,6 +346,10 @@ class ClientLog:
     def last_seq(self) -> int:
         """The newest `seq`; 0 when the log is empty."""
         return self._reader.last_seq()
+
+    def last_quarantine_id(self) -> int:
+        """The newest `quarantine_id`; 0 when nothing was refused."""
+        return self._reader.last_quarantine_id()
 
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""

@@ -167,6 +167,11 @@ class SqliteReader:
         rows = self._rows("select max(seq) from events")
         return (rows[0][0] or 0) if rows else 0
 
+    def last_quarantine_id(self) -> int:
+        """The newest `quarantine_id`; 0 when nothing was refused."""
+        rows = self._rows("select max(quarantine_id) from quarantine")
+        return (rows[0][0] or 0) if rows else 0
+
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""
         key = event_key(source, event_id)
@@ -317,6 +322,10 @@ class SqliteLog:
     def last_seq(self) -> int:
         """The newest `seq`; 0 when the log is empty."""
         return self._reader.last_seq()
+
+    def last_quarantine_id(self) -> int:
+        """The newest `quarantine_id`; 0 when nothing was refused."""
+        return self._reader.last_quarantine_id()
 
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""

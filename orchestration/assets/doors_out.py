@@ -10,11 +10,11 @@ import dagster as dg
 from ingestion.landing.warehouse import connect
 from ingestion.settings import Settings
 from orchestration.assets.keys import WAREHOUSE_POOL, owners_of, table_key
-from orchestration.assets.landing import WRITER_WAIT_SECONDS, check_result, remember_result
+from orchestration.assets.landing import check_result, remember_result
 from orchestration.progress import report
 from orchestration.push import SYNC_MODELS, apply, is_configured, make_plan
 from orchestration.serving import publish
-from orchestration.writer_lock import warehouse_writer
+from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
 
 
 def sync_keys(system: str) -> list[dg.AssetKey]:

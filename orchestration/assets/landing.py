@@ -17,7 +17,7 @@ from ingestion.settings import Settings
 from orchestration.assets.keys import WAREHOUSE_POOL, owners_of, table_key
 from orchestration.policy_rows import load_policy_rows
 from orchestration.progress import report
-from orchestration.writer_lock import warehouse_writer
+from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from expectations.validate import SuiteResult
 
 EVENT_TABLES = (*RECORD_TABLES.values(), "rejections")
-
-# How long an op waits for another process's write before it gives up.
-WRITER_WAIT_SECONDS = 900.0
 
 POLICY_TABLES = (
     "policy_versions",

@@ -1,7 +1,7 @@
 """Assets of the interior: every dbt node as an asset, run by one in-process dbt invocation; dbt tests as their checks."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
 from typing import Any
@@ -11,10 +11,16 @@ from dagster_dbt.asset_utils import build_dbt_specs
 
 from ingestion.settings import Settings
 from orchestration.assets.keys import WAREHOUSE_POOL, TableTranslator, table_key
-from orchestration.assets.landing import WRITER_WAIT_SECONDS
 from orchestration.progress import report
-from orchestration.transform import manifest, manifest_path, run_tests, transform
-from orchestration.writer_lock import warehouse_writer
+from orchestration.transform import (
+    Scope,
+    decision_models,
+    manifest,
+    manifest_path,
+    run_tests,
+    transform,
+)
+from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
 
 
 class TransformConfig(dg.Config):
@@ -30,10 +36,23 @@ def load_manifest(settings: Settings) -> dict[str, Any]:
     return dict(json.loads(manifest_path(settings).read_text(encoding="utf-8")))
 
 
+def decision_keys(settings: Settings) -> list[dg.AssetKey]:
+    """Keys of the tables that what is sent is made of."""
+    parsed = manifest(settings)
+    return [
+        table_key(parsed.nodes[unique_id].schema, parsed.nodes[unique_id].name)
+        for unique_id in decision_models(parsed)
+    ]
+
+
 def transform_assets(
-    project: dict[str, Any],
+    project: dict[str, Any], decisions: Sequence[dg.AssetKey]
 ) -> tuple[dg.AssetsDefinition, dg.AssetChecksDefinition]:
-    """The multi-asset of all dbt nodes, and the multi-check of all dbt tests."""
+    """The multi-asset of all dbt nodes, and the multi-check of all dbt tests.
+
+    Whoever selects nothing but `decisions` brings just these up to date; any other selection brings everything, as the tables of one
+    batch belong together.
+    """
     specs, check_specs = build_dbt_specs(
         translator=TableTranslator(),
         manifest=project,
@@ -61,25 +80,29 @@ def transform_assets(
         for spec in sorted(specs, key=lambda spec: rank[spec.key])
     ]
 
-    @dg.multi_asset(name="transform", specs=list(specs), pool=WAREHOUSE_POOL)
+    @dg.multi_asset(name="transform", specs=list(specs), pool=WAREHOUSE_POOL, can_subset=True)
     def transform_warehouse(
         context: dg.AssetExecutionContext, config: TransformConfig
     ) -> Iterator[dg.MaterializeResult[Any]]:
         settings = Settings()
         as_of = datetime.fromisoformat(config.as_of) if config.as_of else datetime.now(UTC)
+        scope: Scope = (
+            "decisions" if context.selected_asset_keys.issubset(decisions) else "everything"
+        )
         report("transforming")
         with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
             done = transform(
                 settings,
                 as_of=as_of,
                 full_refresh=config.full_refresh,
+                scope=scope,
                 on_node=lambda node: report(f"transforming: {node.schema}.{node.name}"),
             )
         context.log.info("%s nodes in %.1f s (%s)", len(done.nodes), done.seconds, done.reason)
         seconds = {(node.schema, node.name): node.seconds for node in done.nodes}
         for spec in specs:
             schema, name = spec.key.path[-2:]
-            if (schema, name) not in seconds:
+            if (schema, name) not in seconds or spec.key not in context.selected_asset_keys:
                 continue
             metadata: dict[str, Any] = {
                 "as_of": as_of.isoformat(),

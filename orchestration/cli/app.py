@@ -178,19 +178,7 @@ def run(
         with listening(say):
             report = run_micro_batches(settings, as_of=instant, full_refresh=full_refresh)
     if as_json:
-        _print_json(
-            [
-                {
-                    "run_id": batch.run_id,
-                    "seconds": round(batch.seconds, 3),
-                    "steps": {name: round(value, 3) for name, value in batch.steps.items()},
-                    "rows_landed": batch.rows_landed(),
-                    "rows_pushed": batch.rows_pushed(),
-                    "failed_checks": batch.failed_checks,
-                }
-                for batch in report.batches
-            ]
-        )
+        _print_json([batch.as_dict() for batch in report.batches])
     else:
         print_run(settings, report)
     from orchestration.assets.landing import WAS_POLLED
@@ -201,6 +189,35 @@ def run(
         # Nothing is wrong with the data: a system did not answer, or did not take it.
         raise typer.Exit(EXIT_OUTSIDE)
     raise typer.Exit(EXIT_CHECKS if failed else EXIT_OK)
+
+
+@app.command()
+def work(
+    refresh: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            help="How often to poll and to renew what people read; default HANDOFF_REFRESH_SECONDS.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take what comes in as it comes in: a form submit is a lead in the CRM seconds later. Ctrl-C stops after the batch under way.
+
+    One warm process: the hot path runs whenever the event log has news, a whole micro-batch at the start and every --refresh seconds. Each is a
+    run in Dagster's UI. `handoff ui` starts one too.
+    """
+    from orchestration.cli.screens import batch_line
+
+    settings = Settings() if refresh is None else Settings(refresh_seconds=refresh)
+    print("starting; the first batch brings everything up to date", file=sys.stderr, flush=True)
+    from orchestration.worker import work_until_signalled
+
+    work_until_signalled(
+        settings,
+        on_batch=lambda job, batch: print(batch_line(job, batch, as_json=as_json), flush=True),
+    )
 
 
 @app.command()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestration.demo import DemoResult
     from orchestration.doctor import Findings
     from orchestration.explain import Explanation
-    from orchestration.micro_batch import RunReport
+    from orchestration.micro_batch import Batch, RunReport
     from orchestration.push import Planned
 
 _STATE_STYLES = {"ok": "green", "warning": "yellow", "wrong": "bold red"}
@@ -180,6 +180,17 @@ def print_ingest(report: IngestReport) -> None:
         console.print(
             f"{report.accepted:,} events in the log after {report.seconds:.1f} s. Next: handoff run"
         )
+
+
+def batch_line(job: str, batch: Batch, *, as_json: bool) -> str:
+    """One batch of the worker as one line: for a person, or a JSON document."""
+    if as_json:
+        return json.dumps({"job": job, **batch.as_dict()})
+    failed = "".join(f"  check failed: {asset} {check}" for asset, check, _ in batch.failed_checks)
+    return (
+        f"{datetime.now():%H:%M:%S}  {job.removeprefix('run_').replace('_', ' '):<12}"
+        f"{batch.rows_landed():>8,} landed {batch.rows_pushed():>6,} pushed {batch.seconds:>6.1f} s{failed}"
+    )
 
 
 def print_run(settings: Settings, report: RunReport) -> None:
