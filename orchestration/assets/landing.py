@@ -138,7 +138,7 @@ def _meets_contract(
         )
     from expectations.validate import validate_frame
 
-    result = validate_frame(frame, suite)
+    result = validate_frame(frame, suite, ".".join(key.path))
     remember_result(Settings(), result)
     return check_result(MEETS_CONTRACT, key, result)
 
@@ -161,7 +161,7 @@ def check_result(name: str, key: dg.AssetKey, result: "SuiteResult") -> dg.Asset
 
 
 def remember_result(settings: Settings, result: "SuiteResult") -> None:
-    """Keep the outcome of a suite: Data Docs show the newest of each."""
+    """Keep the outcome of a table's suite: Data Docs show the newest of each."""
     from expectations.kept_results import keep_result
 
     keep_result(result, settings.artifacts_dir / "expectations")

@@ -50,8 +50,7 @@ def funnel(open_warehouse: Callable[..., Any], shared_data: Path) -> Funnel:
     warehouse = open_warehouse()
     started = time.monotonic()
     reports = [
-        ingest(warehouse.settings, [folder / file], mapping=mapping)
-        for file, mapping in STEPS
+        ingest(warehouse.settings, [folder / file], mapping=mapping) for file, mapping in STEPS
     ]
     assert [report.exit_code for report in reports] == [0, 0, 0]
     warehouse.transform(AS_OF)
