@@ -15,6 +15,7 @@ from ingestion.landing.landed import Landed
 from ingestion.landing.warehouse import connect
 from ingestion.settings import Settings
 from orchestration.assets.keys import WAREHOUSE_POOL, owners_of, table_key
+from orchestration.data_docs import results_folder
 from orchestration.policy_rows import load_policy_rows
 from orchestration.progress import report
 from orchestration.writer_lock import warehouse_writer
@@ -164,7 +165,7 @@ def remember_result(settings: Settings, result: "SuiteResult") -> None:
     """Keep the outcome of a table's suite: Data Docs show the newest of each."""
     from expectations.kept_results import keep_result
 
-    keep_result(result, settings.artifacts_dir / "expectations")
+    keep_result(result, results_folder(settings))
 
 
 def _landed_tables(landed: Landed, tables: Sequence[str]) -> list[str]:

@@ -217,7 +217,9 @@ def print_run(settings: Settings, report: RunReport) -> None:
             Text(f"check failed: {asset} {check}: {'; '.join(messages[:3])}", style="red"),
             soft_wrap=True,
         )
-    console.print(f"Published: {settings.serving_path}")
+    console.print(f"Published: {settings.serving_path}", soft_wrap=True)
+    if report.data_docs is not None:
+        console.print(f"What was checked: {report.data_docs}", soft_wrap=True)
 
 
 def print_plan(planned: Planned) -> None:
