@@ -47,6 +47,7 @@ POLICY_TABLES = (
     "sync_guards",
     "sync_fields",
     "kpi_settings",
+    "kpi_activity_types",
 )
 
 

@@ -489,9 +489,15 @@ def print_demo(result: DemoResult) -> None:
         for kpi in group:
             title, unit = KPI_TITLES[kpi]
             row = values.get(kpi)
-            if row is None or row["value"] is None:
+            if row is None or not row["denominator"]:
                 console.print(
                     f"  {kpi:<24}{'-':>10}  {title} (nothing to measure yet)", style="dim"
+                )
+                continue
+            if row["value"] is None:
+                console.print(
+                    f"  {kpi:<24}{'too few':>10}  {title}  ({row['denominator']:,.0f} of the {row['minimum_sample']} cases that would say something)",
+                    style="dim",
                 )
                 continue
             shown = f"{row['value']:.1%}" if unit == "%" else f"{row['value']:.1f} {unit}"
