@@ -40,7 +40,7 @@ TOP_LEVEL = {
 }  # fmt: skip
 OPTIONS = {
     "column", "constant", "template", "format", "time_zone", "values", "split", "system", "invalid",
-    "optional",
+    "optional", "when",
 }  # fmt: skip
 _TRUE = {"true", "t", "yes", "y", "1"}
 _FALSE = {"false", "f", "no", "n", "0"}
@@ -66,7 +66,11 @@ class RowError(Exception):
 @dataclass(frozen=True, slots=True)
 class FieldRule:
     """How one field is filled: from the first non-empty of `columns`, a `constant` or a
-    `template`."""
+    `template`.
+
+    With `when` (values by column) only in rows where one of the columns has one of its values; in
+    others the field is empty, which an absent field would not say of a record that had it before.
+    """
 
     target: str
     columns: tuple[str, ...] = ()
@@ -79,6 +83,18 @@ class FieldRule:
     system: str | None = None
     invalid: str = "refuse"
     optional: bool = False
+    when: MappingABC[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def read_columns(self) -> tuple[str, ...]:
+        """Source columns the rule reads."""
+        return (*self.columns, *self.when)
+
+    def applies(self, row: Row) -> bool:
+        """Whether the row is one of those `when` speaks of."""
+        return not self.when or any(
+            str(row.get(name, "")).strip().lower() in values for name, values in self.when.items()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +116,9 @@ class Mapping:
     @property
     def used_columns(self) -> frozenset[str]:
         """Source columns that some field reads."""
-        return frozenset(name for rule in (*self.rules, self.occurred_at) for name in rule.columns)
+        return frozenset(
+            name for rule in (*self.rules, self.occurred_at) for name in rule.read_columns
+        )
 
     def check_header(self, header: list[str], path: Path) -> None:
         """Refuse the file when a mapped column is missing or a column of it has no place; nothing
@@ -110,6 +128,8 @@ class Mapping:
             missing = [name for name in rule.columns if name not in present]
             if missing and not rule.optional and len(missing) == len(rule.columns):
                 raise _missing_column(self, rule, missing[0], header, path)
+            if rule.when and not present & rule.when.keys() and not rule.optional:
+                raise _missing_column(self, rule, next(iter(rule.when)), header, path)
         if self.unmapped != "refuse":
             return
         unknown = [name for name in header if name not in self.used_columns | self.ignore]
@@ -129,6 +149,9 @@ class Mapping:
         be read."""
         data: dict[str, Any] = {}
         for rule in self.rules:
+            if not rule.applies(row):
+                _place(data, rule.target, None)
+                continue
             value = self._value(rule, row)
             if value is not None:
                 _place(data, rule.target, value)
@@ -432,7 +455,20 @@ def _rule(
         system=spec.get("system"),
         invalid=invalid,
         optional=bool(spec.get("optional", False)),
+        when=_conditions(path, spec),
     )
+
+
+def _conditions(path: Path, spec: Any) -> dict[str, frozenset[str]]:
+    given = spec.get("when") or {}
+    if not isinstance(given, dict):
+        raise _invalid(path, spec, "when", "`when:` must be `column: value` or `column: [values]`")
+    return {
+        str(name): frozenset(
+            str(value).lower() for value in (values if isinstance(values, list) else [values])
+        )
+        for name, values in given.items()
+    }
 
 
 def _check_target(path: Path, block: Any, key: str, record: str, name: str) -> None:

@@ -88,6 +88,22 @@ def test_every_contact_of_the_exports_is_somebody(extracts: Extracts) -> None:
     assert people[0] == people[1] > 0
 
 
+def test_an_open_opportunity_of_the_export_is_not_closed(
+    extracts: Extracts, shared_data: Path
+) -> None:
+    import pandas as pd
+
+    rows = pd.read_csv(shared_data / "salesforce" / "sf_opportunity_data.csv", encoding="utf-8-sig")
+    found = extracts.warehouse.rows(
+        "select system_opportunity_id, is_closed, is_won from marts.fct_opportunities "
+        "where system = 'salesforce'"
+    )
+    assert {row[0]: row[1:] for row in found} == {
+        row.id: (bool(row.is_closed), bool(row.is_won)) for row in rows.itertuples()
+    }
+    assert not all(rows.is_closed)
+
+
 def test_the_merges_of_the_export_join_their_contacts(extracts: Extracts) -> None:
     apart = extracts.warehouse.rows(
         "select merges.surviving_id, merged.value from raw_events.merges, "

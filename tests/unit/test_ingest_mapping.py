@@ -46,6 +46,11 @@ def data_of(found: Mapping, **row: Any) -> dict[str, Any]:
         ),
         ("type: contact\nsystem: web\noccurred_at: at\nunmapped: drop\n", 4, "drop"),
         ("type: rep\nsystem: web\noccurred_at: at\nunmapped: custom\n", 4, "no `custom`"),
+        (
+            "type: contact\nsystem: web\noccurred_at: at\ncolumns:\n  email: {column: e, when: x}\n",
+            5,
+            "when",
+        ),
         ("type: contact\noccurred_at: at\n", None, "system"),
         ("type: contact\nsystem: web\ncolumns: {email: e}\n", None, "occurred_at"),
         ("- a\n- b\n", None, "type:"),
@@ -150,6 +155,42 @@ def test_templates_constants_splits_and_fallbacks_fill_fields(tmp_path: Path) ->
 def test_empty_cells_leave_a_field_unchanged(tmp_path: Path) -> None:
     found = contact(tmp_path, "  email: e\n  company: c\n", extra='empty: ["NULL", "n/a"]\n')
     assert data_of(found, e="NULL", c="  ") == {"record_id": "1", "system": "hubspot"}
+
+
+def test_a_condition_empties_the_field_where_it_does_not_hold(tmp_path: Path) -> None:
+    found = contact(tmp_path, "  company: {column: c, when: {open: false, stage: [won, lost]}}\n")
+    for row in ({"open": "FALSE"}, {"open": False}, {"open": "true", "stage": "lost"}):
+        assert data_of(found, c="Acme", **row)["company"] == "Acme", row
+    for row in ({"open": "true"}, {"stage": "talks"}, {}):
+        assert data_of(found, c="Acme", **row)["company"] is None, row
+    found.check_header(["id", "at", "c", "stage"], tmp_path)
+    with pytest.raises(HandoffError, match="'open'"):
+        found.check_header(["id", "at", "c"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "closed"),
+    [
+        ("salesforce/opportunities", {"is_closed": "false", "is_won": "false"}, False),
+        ("salesforce/opportunities", {"is_closed": "true", "is_won": "false"}, True),
+        ("hubspot/deals", {"property_hs_is_closed": "false", "is_won": "false"}, False),
+        ("hubspot/deals", {"deal_pipeline_stage_id": "contractsent", "is_won": "false"}, False),
+        ("hubspot/deals", {"deal_pipeline_stage_id": "closedlost", "is_won": "false"}, True),
+        ("hubspot/deals", {"property_hs_is_closed": "true", "is_won": "false"}, True),
+    ],
+)
+def test_an_open_deal_has_no_date_of_closing_but_keeps_the_expected_one(
+    name: str, row: dict[str, str], closed: bool
+) -> None:
+    found = read_mapping(resolve(name))
+    date, at = "2026-05-20 00:00:00", "2026-04-01 00:00:00"
+    ids = {"id": "1", "deal_id": "1", "system_modstamp": at, "property_hs_lastmodifieddate": at}
+    dates = {"close_date": date, "property_closedate": date}
+    won = {"property_hs_is_closed_won": row["is_won"]}
+    data = found.to_event({**ids, **dates, **won, **row})["data"]
+    assert data["closed_at"] == ("2026-05-20T00:00:00Z" if closed else None)
+    assert data["is_won"] is (False if closed else None)
+    assert date in data["custom"].values()
 
 
 def test_the_id_of_a_row_depends_on_its_content_alone(tmp_path: Path) -> None:
