@@ -260,7 +260,8 @@ class Mapping:
                 item if isinstance(item, dict) else {"system": system, "record_id": str(item)}
                 for item in items
             ]
-        return [_plain(item) for item in items]
+        item_type = _properties(self.record)[rule.target].get("items", {}).get("type")
+        return [_text(item) if item_type == "string" else _plain(item) for item in items]
 
     def _filled(self, template: str, row: Row) -> str | None:
         parts = {name: row.get(name) for name in _PLACEHOLDER.findall(template)}
@@ -662,6 +663,13 @@ def _number(raw: Any) -> int | float:
     if not number.is_finite():
         raise ValueError(f"{raw!r} is no finite number")
     return int(number) if number == number.to_integral_value() else float(number)
+
+
+def _text(item: Any) -> Any:
+    """An id in a list as text: exports write lists of ids as numbers, [1286861]."""
+    plain = _plain(item)
+    is_number = isinstance(plain, int | float) and not isinstance(plain, bool)
+    return str(_number(plain)) if is_number else plain
 
 
 def _plain(value: Any) -> Any:

@@ -193,6 +193,22 @@ def test_an_open_deal_has_no_date_of_closing_but_keeps_the_expected_one(
     assert date in data["custom"].values()
 
 
+@pytest.mark.parametrize(
+    ("written", "ids"),
+    [
+        ("[1286861, 7]", ["1286861", "7"]),
+        ('["a", 7]', ["a", "7"]),
+        ("1286861", ["1286861"]),
+        ([1286861, 7.0], ["1286861", "7"]),
+        (1286861, ["1286861"]),
+    ],
+)
+def test_ids_in_a_list_are_text_however_they_are_written(written: Any, ids: list[str]) -> None:
+    found = read_mapping(resolve("marketo/merge_leads"))
+    row = {"lead_id": "1", "activity_date": "2026-04-01", "merge_ids": written}
+    assert found.to_event(row)["data"]["merged_ids"] == ids
+
+
 def test_the_id_of_a_row_depends_on_its_content_alone(tmp_path: Path) -> None:
     found = contact(tmp_path, "  email: e\n  company: c\n")
     row = {"id": "1", "at": "2026-04-01", "e": "a@example.com", "c": "x"}
