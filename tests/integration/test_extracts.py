@@ -129,6 +129,46 @@ def test_every_contact_of_the_exports_is_somebody(extracts: Extracts) -> None:
     assert people[0] == people[1] > 0
 
 
+def test_an_engagement_of_the_export_reaches_its_contact(
+    extracts: Extracts, shared_data: Path
+) -> None:
+    import pandas as pd
+
+    named = pd.read_csv(shared_data / "hubspot" / "engagement_contact_data.csv", dtype=str)
+    kinds = {"CALL": "call", "EMAIL": "email_sent", "NOTE": "note", "TASK": "task"}
+    expected = {
+        (row.contact_id, kinds[row.engagement_type])
+        for row in named.itertuples()
+        if row.engagement_type in kinds
+    }
+    found = extracts.warehouse.rows(
+        "select records.record_id, activities.activity_type from marts.fct_activities as activities "
+        "inner join marts.entity_map as records using (person_id) "
+        "where activities.system = 'hubspot' and records.system = 'hubspot'"
+    )
+    assert set(found) >= expected > set()
+
+
+def test_a_deal_keeps_all_the_contacts_its_rows_name(
+    open_warehouse: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "deal_contact_data.csv"
+    rows = ["contact_id,deal_id,_fivetran_synced,type_id,category"]
+    rows += [f"{contact},7,2026-01-0{contact} 10:00:00,3,HUBSPOT_DEFINED" for contact in (3, 1, 2)]
+    path.write_text("\n".join([*rows, "1,8,2026-01-01 10:00:00,3,HUBSPOT_DEFINED"]) + "\n")
+    warehouse = open_warehouse()
+    first, again = (
+        ingest(warehouse.settings, [path], mapping="hubspot/deal_contacts").files[0] for _ in "12"
+    )
+    # Three rows are one record, hence one event.
+    assert (first.rows, first.accepted, first.duplicate, first.reconciles) == (4, 2, 2, True)
+    assert (again.accepted, again.duplicate) == (0, 4)
+    warehouse.transform(datetime(2026, 2, 1, tzinfo=UTC))
+    assert dict(
+        warehouse.rows("select system_opportunity_id, person_count from marts.fct_opportunities")
+    ) == {"7": 3, "8": 1}
+
+
 def test_an_open_opportunity_of_the_export_is_not_closed(
     extracts: Extracts, shared_data: Path
 ) -> None:

@@ -51,6 +51,12 @@ def data_of(found: Mapping, **row: Any) -> dict[str, Any]:
             5,
             "when",
         ),
+        (
+            "type: contact\nsystem: web\noccurred_at: at\ncolumns:\n  email: {column: e, gather: true}\n",
+            5,
+            "no list",
+        ),
+        ("type: contact\nsystem: web\noccurred_at: at\nbeside: {table: t}\n", 4, "instead_of"),
         ("type: contact\noccurred_at: at\n", None, "system"),
         ("type: contact\nsystem: web\ncolumns: {email: e}\n", None, "occurred_at"),
         ("- a\n- b\n", None, "type:"),
@@ -191,6 +197,35 @@ def test_an_open_deal_has_no_date_of_closing_but_keeps_the_expected_one(
     assert data["closed_at"] == ("2026-05-20T00:00:00Z" if closed else None)
     assert data["is_won"] is (False if closed else None)
     assert date in data["custom"].values()
+
+
+def test_rows_of_one_record_give_one_event_in_whatever_order_they_stand() -> None:
+    found = read_mapping(resolve("hubspot/deal_contacts"))
+    rows = [
+        {"deal_id": deal, "contact_id": contact, "_fivetran_synced": f"2026-04-0{day}", "type_id": kind}
+        for deal, contact, day, kind in (
+            ("1", "30", 2, "3"), ("1", "4", 1, "4"), ("1", "30", 3, "5"), ("2", "4", 1, "4"),
+        )
+    ]  # fmt: skip
+    unread = {"deal_id": "1", "contact_id": "99", "_fivetran_synced": "some day"}
+
+    def events(order: list[dict[str, str]]) -> list[dict[str, Any]]:
+        wholes = found.gather([*order, unread])
+        return [found.to_event(row, wholes) for row in order]
+
+    first, second, third, other = events(rows)
+    assert first == second == third
+    assert first["data"]["contact_ids"] == ["4", "30"]
+    assert first["time"] == "2026-04-03T00:00:00Z"
+    assert other["data"]["contact_ids"] == ["4"]
+    assert {event["id"] for event in events(rows[::-1])} == {first["id"], other["id"]}
+
+
+def test_a_template_with_an_empty_part_gives_way_to_its_column(tmp_path: Path) -> None:
+    found = contact(tmp_path, '  company: {template: "{a}/{b}", column: a}\n')
+    assert data_of(found, a="1", b="2")["company"] == "1/2"
+    assert data_of(found, a="1", b=" ")["company"] == "1"
+    assert "company" not in data_of(found, a="", b="2")
 
 
 @pytest.mark.parametrize(
