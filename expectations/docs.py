@@ -119,7 +119,7 @@ def _store(context: EphemeralDataContext, result: SuiteResult, run_at: datetime)
     key = ValidationResultIdentifier(
         expectation_suite_identifier=ExpectationSuiteIdentifier(result.suite),
         run_id=RunIdentifier(run_name=f"{run_at:%Y-%m-%dT%H%M%SZ}", run_time=run_at),
-        batch_identifier=result.suite,
+        batch_identifier=result.name,
     )
     context.validation_results_store.set(key, _gx_result(result, run_at))
 
@@ -156,15 +156,17 @@ def _gx_result(result: SuiteResult, run_at: datetime) -> ExpectationSuiteValidat
         meta={
             "great_expectations_version": version("great-expectations"),
             "run_id": {"run_name": f"{run_at:%Y-%m-%dT%H%M%SZ}", "run_time": run_at.isoformat()},
-            "batch_spec": {"data_asset_name": f"{result.suite}, {result.row_count:,} rows"},
+            "batch_spec": {
+                "data_asset_name": f"{result.table or result.suite}, {result.row_count:,} rows"
+            },
         },
     )
 
 
 def _index_page(results: Sequence[SuiteResult], folder: Path, run_at: datetime, style: str) -> str:
     rows = []
-    for result in sorted(results, key=lambda result: (result.success, result.suite)):
-        pages = sorted((folder / "validations" / result.suite).rglob("*.html"))
+    for result in sorted(results, key=lambda result: (result.success, result.name)):
+        pages = sorted((folder / "validations" / result.suite).rglob(f"{result.name}.html"))
         status = (
             '<span class="text-success">\u2713 passed</span>'
             if result.success
@@ -173,7 +175,7 @@ def _index_page(results: Sequence[SuiteResult], folder: Path, run_at: datetime, 
         met = sum(row.success for row in result.results)
         link = quote(pages[-1].relative_to(folder).as_posix()) if pages else ""
         rows.append(
-            f'<tr><td>{status}</td><td><a href="{link}">{escape(result.suite)}</a></td>'
+            f'<tr><td>{status}</td><td><a href="{link}">{escape(result.name)}</a></td>'
             f'<td class="number">{result.row_count:,}</td>'
             f'<td class="number">{met} of {len(result.results)}</td>'
             f'<td class="number">{len(result.failures)}</td>'
@@ -182,9 +184,9 @@ def _index_page(results: Sequence[SuiteResult], folder: Path, run_at: datetime, 
         )
     failed = sum(not result.success for result in results)
     told = (
-        f"{failed} of {len(results)} suites failed"
+        f"{failed} of {len(results)} checks failed"
         if failed
-        else f"all {len(results)} suites passed"
+        else f"all {len(results)} checks passed"
     )
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
@@ -193,7 +195,7 @@ def _index_page(results: Sequence[SuiteResult], folder: Path, run_at: datetime, 
         '<nav class="navbar"><span class="ge-brand">Data Docs</span></nav><div class="index">'
         f"<h1>{told}</h1><p>Run of {run_at:%Y-%m-%d %H:%M:%S %Z}. Counts only: no values are "
         f"kept.</p>"
-        "<table><thead><tr><th>Status</th><th>Suite</th>"
+        "<table><thead><tr><th>Status</th><th>Table and suite</th>"
         '<th class="number">Rows</th><th class="number">Claims met</th>'
         '<th class="number">Critical</th><th class="number">Warnings</th><th></th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></body></html>"

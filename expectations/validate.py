@@ -37,13 +37,19 @@ class ExpectationResult:
 @dataclass(frozen=True, slots=True)
 class SuiteResult:
     """`success` is whether every critical claim held; warnings are in `results` and stop
-    nothing."""
+    nothing. `table` is the address of what was judged: one suite may guard many tables."""
 
     suite: str
     success: bool
     results: list[ExpectationResult]
     seconds: float
     row_count: int = 0
+    table: str = ""
+
+    @property
+    def name(self) -> str:
+        """What was judged by what; no two outcomes of one run share it."""
+        return f"{self.table}.{self.suite}" if self.table else self.suite
 
     @property
     def failures(self) -> list[ExpectationResult]:
@@ -63,8 +69,8 @@ class SuiteResult:
             raise HandoffError("EXPECTATION_FAILED", f"{self.suite}: {told}", path=self.suite)
 
 
-def validate_frame(frame: pd.DataFrame, suite_name: str) -> SuiteResult:
-    """Run the suite of that name over `frame`: 30 claims on 20,000 rows take about 0.25 s.
+def validate_frame(frame: pd.DataFrame, suite_name: str, table: str = "") -> SuiteResult:
+    """Run the suite of that name over `frame`, the rows of `table` (its address): 30 claims on 20,000 rows take about 0.25 s.
 
     The first call of a process also imports Great Expectations, which takes seconds.
 
@@ -82,6 +88,7 @@ def validate_frame(frame: pd.DataFrame, suite_name: str) -> SuiteResult:
         results=results,
         seconds=time.perf_counter() - started,
         row_count=len(frame),
+        table=table,
     )
 
 

@@ -76,8 +76,6 @@ def run_demo(settings: Settings, *, seed: int, fresh: bool, say: Say) -> DemoRes
                 _send_live_traffic(demo_settings, world)
             with step("micro-batch: from the form submit to the confirmed lead"):
                 live = run_micro_batches(demo_settings)
-            with step("Data Docs"):
-                _build_pages(demo_settings)
     latency = _latency(demo_settings, sent_at, live.batches[0].steps)
     return _result(demo_settings, home, seed, started, timings, latency)
 
@@ -188,15 +186,6 @@ def _send_live_traffic(settings: Settings, world: Any) -> None:
                 "data": {"activity_id": "demo", "system": "web", **data},
             }
             client.post("/v1/events", json=event)
-
-
-def _build_pages(settings: Settings) -> None:
-    from expectations.docs import build_data_docs
-    from expectations.kept_results import kept_results
-
-    build_data_docs(
-        kept_results(settings.artifacts_dir / "expectations"), settings.artifacts_dir / "data_docs"
-    )
 
 
 def _latency(

@@ -6,11 +6,13 @@ import os
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.warehouse import held_open
 from ingestion.settings import Settings
+from orchestration.data_docs import refresh_data_docs
 from orchestration.instance import PID_TAG, open_instance
 from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
 
@@ -67,9 +69,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """The batches of one `handoff run`."""
+    """The batches of one `handoff run`, and where the pages of its checks are, None while there are none."""
 
     batches: tuple[Batch, ...] = field(default_factory=tuple)
+    data_docs: Path | None = None
 
     @property
     def failed_checks(self) -> list[tuple[str, str, list[str]]]:
@@ -91,12 +94,18 @@ def run_micro_batches(
     batches: list[Batch] = []
     with warehouse_writer(settings), open_instance(settings) as instance:
         job = defs().resolve_job_def(MICRO_BATCH)
-        while len(batches) < MAX_BATCHES:
-            batch = run_batch(settings, job, instance, as_of, full_refresh and not batches)
-            batches.append(batch)
-            if not batch.rows_pushed():
-                break
-    return RunReport(tuple(batches))
+        try:
+            while len(batches) < MAX_BATCHES:
+                batch = run_batch(settings, job, instance, as_of, full_refresh and not batches)
+                batches.append(batch)
+                if not batch.rows_pushed():
+                    break
+        except HandoffError:
+            # The pages are wanted most when a check stopped the batch.
+            refresh_data_docs(settings)
+            raise
+        pages = refresh_data_docs(settings)
+    return RunReport(tuple(batches), pages)
 
 
 def run_batch(

@@ -75,11 +75,14 @@ def newest_mqls(settings: Settings, limit: int) -> list[Row]:
 
 
 def kpis(settings: Settings) -> list[Row]:
-    """Each KPI over all days and its main dimension: numerator, denominator, value."""
+    """Each KPI over all days and its main dimension: numerator, denominator, the fewest cases that say something, and the value if there
+    are as many."""
     return _ask(
         settings,
         """
-        select kpi, sum(numerator) as numerator, sum(denominator) as denominator, sum(numerator) / nullif(sum(denominator), 0) as value
+        select
+            kpi, sum(numerator) as numerator, sum(denominator) as denominator, max(minimum_sample) as minimum_sample,
+            case when sum(denominator) >= max(minimum_sample) then sum(numerator) / sum(denominator) end as value
         from marts.fct_kpis_daily
         group by kpi
         """,

@@ -287,7 +287,7 @@ def decision_models(parsed: Manifest) -> dict[str, frozenset[str]]:
         node.unique_id: gather(node.unique_id)
         for node in parsed.nodes.values()
         if node.unique_id in wanted
-        and node.resource_type == "model"
+        and str(node.resource_type) == "model"
         and node.config.materialized != "view"
     }
 

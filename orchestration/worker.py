@@ -155,15 +155,11 @@ class _Worker:
     def _wait_after(self, error: Exception) -> None:
         seconds = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
         self._failures += 1
-        known = isinstance(error, HandoffError)
-        _log.error(
-            "batch_failed",
-            code=error.code if known else "INTERNAL",
-            message=error.message if known else repr(error),
-            remedy=error.remedy if known else None,
-            retry_in_seconds=seconds,
-            exc_info=None if known else error,
-        )
+        if isinstance(error, HandoffError):
+            told = {"code": error.code, "message": error.message, "remedy": error.remedy}
+        else:
+            told = {"code": "INTERNAL", "message": repr(error), "exc_info": error}
+        _log.error("batch_failed", retry_in_seconds=seconds, **told)
         self._stop.wait(seconds)
 
     def _forget_old_runs(self) -> None:

@@ -17,9 +17,10 @@ from ingestion.contracts import registry
 from ingestion.contracts.violations import Violation
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.ingest_report import FileReport, IngestReport
+from ingestion.landing.joined_rows import Partners, joined, read_partners
 from ingestion.landing.landed import Progress
 from ingestion.landing.mapping import Mapping, RowError, plain_mapping, read_mapping, resolve
-from ingestion.landing.row_files import is_parquet, read_header, read_rows
+from ingestion.landing.row_files import ReadRow, is_parquet, read_header, read_rows
 from ingestion.log.interface import EventLog, Rejection
 from ingestion.log.owner import open_log
 from ingestion.settings import Settings
@@ -133,8 +134,13 @@ def _prepare(
                 path=str(path),
             )
         known = (*known, rules.system)
-    rules.check_header(header, path)
-    return lambda: _row_candidates(path, header, rules, known)
+    beside, partners = rules.beside, None
+    columns = header
+    if beside is not None and not set(beside.columns) <= set(header):
+        partners = read_partners(path, beside)
+        columns = list(dict.fromkeys((*header, *beside.columns)))
+    rules.check_header(columns, path)
+    return lambda: _row_candidates(path, header, rules, known, partners)
 
 
 def _refuse_json_document(path: Path) -> None:
@@ -191,15 +197,33 @@ def _parse_event(payload: bytes) -> dict[str, Any]:
     return event
 
 
+def _rows(
+    path: Path, header: list[str], mapping: Mapping, partners: Partners | None
+) -> Iterator[ReadRow]:
+    rows = read_rows(path, header, mapping.delimiter)
+    if mapping.beside is None or partners is None:
+        return rows
+    return joined(rows, mapping.beside, partners)
+
+
 def _row_candidates(
-    path: Path, header: list[str], mapping: Mapping, known: Collection[str]
+    path: Path,
+    header: list[str],
+    mapping: Mapping,
+    known: Collection[str],
+    partners: Partners | None,
 ) -> Iterator[_Candidate]:
-    for row in read_rows(path, header, mapping.delimiter):
+    wholes = None
+    if mapping.gathers:
+        # Read twice: what the last row of a record says belongs into the event of its first.
+        rows = _rows(path, header, mapping, partners)
+        wholes = mapping.gather(row.values for row in rows if row.values is not None)
+    for row in _rows(path, header, mapping, partners):
         if row.values is None:
             yield _Candidate(row.line, row.raw, code="SCHEMA_INVALID", message=row.fault)
             continue
         try:
-            event = mapping.to_event(row.values)
+            event = mapping.to_event(row.values, wholes)
         except RowError as error:
             payload = orjson.dumps(row.values, default=str)
             yield _Candidate(

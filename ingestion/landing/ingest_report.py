@@ -31,7 +31,9 @@ class FileReport:
     `refused` unread.
 
     A conflict (an id accepted before with other content) is kept in quarantine as well; a bad row
-    that stands in the file twice is quarantined once and counts as duplicate the second time.
+    that stands in the file twice is quarantined once and counts as duplicate the second time. Rows
+    that make up one record (`gather:`) are one event, accepted with the first of them and duplicate
+    with the others; a row with several partners in the file beside it (`beside:`) counts once each.
     `set_aside` counts, by field, the values the contract refused and the mapping moved to custom
     or left out (`invalid:`).
     """

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Iterable
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -36,12 +37,13 @@ UNMAPPED = ("refuse", "custom", "ignore")
 INVALID = ("refuse", "custom", "omit")
 TOP_LEVEL = {
     "type", "system", "new_system", "columns", "occurred_at", "record_id", "unmapped", "ignore",
-    "empty", "delimiter", "time_zone", "description",
+    "empty", "delimiter", "time_zone", "description", "beside",
 }  # fmt: skip
 OPTIONS = {
     "column", "constant", "template", "format", "time_zone", "values", "split", "system", "invalid",
-    "optional",
+    "optional", "when", "gather",
 }  # fmt: skip
+BESIDE = ("table", "instead_of", "key", "columns")
 _TRUE = {"true", "t", "yes", "y", "1"}
 _FALSE = {"false", "f", "no", "n", "0"}
 _LOOSE_INSTANT = re.compile(
@@ -66,12 +68,18 @@ class RowError(Exception):
 @dataclass(frozen=True, slots=True)
 class FieldRule:
     """How one field is filled: from the first non-empty of `columns`, a `constant` or a
-    `template`."""
+    `template`; where a part of the template is empty, from the first non-empty of `fallback`.
+
+    With `when` (values by column) only in rows where one of the columns has one of its values; in
+    others the field is empty, which an absent field would not say of a record that had it before.
+    With `gather` a list holds what all rows of the same record say, the earliest first.
+    """
 
     target: str
     columns: tuple[str, ...] = ()
     constant: Any = None
     template: str | None = None
+    fallback: tuple[str, ...] = ()
     format: str | None = None
     time_zone: str | None = None
     values: MappingABC[str, Any] = field(default_factory=dict)
@@ -79,6 +87,43 @@ class FieldRule:
     system: str | None = None
     invalid: str = "refuse"
     optional: bool = False
+    when: MappingABC[str, frozenset[str]] = field(default_factory=dict)
+    gather: bool = False
+
+    @property
+    def read_columns(self) -> tuple[str, ...]:
+        """Source columns the rule reads."""
+        return (*self.columns, *self.when)
+
+    def applies(self, row: Row) -> bool:
+        """Whether the row is one of those `when` speaks of."""
+        return not self.when or any(
+            str(row.get(name, "")).strip().lower() in values for name, values in self.when.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Another table, exported beside this one, whose rows with the same `key` say more (`columns`)
+    of a row; the names of the two files differ only in the table."""
+
+    table: str
+    instead_of: str
+    key: str
+    columns: tuple[str, ...]
+
+    def file_of(self, path: Path) -> Path | None:
+        """The file beside `path`; None when the name of `path` does not say which table it is."""
+        before, found, after = path.name.rpartition(self.instead_of)
+        return path.with_name(f"{before}{self.table}{after}") if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What all rows of one record say together: its newest `time`, and the lists by field."""
+
+    time: str
+    lists: dict[str, list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +141,19 @@ class Mapping:
     ignore: frozenset[str]
     empty: frozenset[str]
     delimiter: str | None
+    beside: Beside | None = None
+
+    @property
+    def gathers(self) -> bool:
+        """Whether several rows make up one record."""
+        return any(rule.gather for rule in self.rules)
 
     @property
     def used_columns(self) -> frozenset[str]:
         """Source columns that some field reads."""
-        return frozenset(name for rule in (*self.rules, self.occurred_at) for name in rule.columns)
+        return frozenset(
+            name for rule in (*self.rules, self.occurred_at) for name in rule.read_columns
+        )
 
     def check_header(self, header: list[str], path: Path) -> None:
         """Refuse the file when a mapped column is missing or a column of it has no place; nothing
@@ -110,6 +163,8 @@ class Mapping:
             missing = [name for name in rule.columns if name not in present]
             if missing and not rule.optional and len(missing) == len(rule.columns):
                 raise _missing_column(self, rule, missing[0], header, path)
+            if rule.when and not present & rule.when.keys() and not rule.optional:
+                raise _missing_column(self, rule, next(iter(rule.when)), header, path)
         if self.unmapped != "refuse":
             return
         unknown = [name for name in header if name not in self.used_columns | self.ignore]
@@ -124,11 +179,47 @@ class Mapping:
                 path=str(path),
             )
 
-    def to_event(self, row: Row) -> dict[str, Any]:
+    def gather(self, rows: Iterable[Row]) -> dict[str, Whole]:
+        """What the rows of each record say together, by the record's key; rows that cannot be read
+        have no part in it."""
+        times: dict[str, tuple[datetime, str]] = {}
+        said: dict[tuple[str, str], dict[bytes, datetime]] = {}
+        for row in rows:
+            try:
+                key, time = self._key(row), str(self._value(self.occurred_at, row) or "")
+                lists = {
+                    rule.target: self._value(rule, row) or []
+                    for rule in self.rules
+                    if rule.gather and rule.applies(row)
+                }
+                instant = datetime.fromisoformat(time)
+            except (RowError, ValueError):
+                continue
+            times[str(key)] = max(times.get(str(key), (instant, time)), (instant, time))
+            for target, items in lists.items():
+                known = said.setdefault((str(key), target), {})
+                for item in items:
+                    name = orjson.dumps(item, option=orjson.OPT_SORT_KEYS)
+                    known[name] = min(known.get(name, instant), instant)
+        # Ordered by what they are, not by where they stand: the same rows in another order are the
+        # same record.
+        found = {key: Whole(time, {}) for key, (_, time) in times.items()}
+        for (key, target), known in said.items():
+            by_age = sorted(known.items(), key=lambda entry: (entry[1], entry[0]))
+            found[key].lists[target] = [orjson.loads(name) for name, _ in by_age]
+        return found
+
+    def to_event(self, row: Row, wholes: MappingABC[str, Whole] | None = None) -> dict[str, Any]:
         """The CloudEvent of one row; its id is a hash of its content. RowError when a value cannot
-        be read."""
+        be read.
+
+        With `wholes` (see `gather`) it is the event of the row's record: the same for each of its rows.
+        """
         data: dict[str, Any] = {}
         for rule in self.rules:
+            if not rule.applies(row):
+                _place(data, rule.target, None)
+                continue
             value = self._value(rule, row)
             if value is not None:
                 _place(data, rule.target, value)
@@ -150,6 +241,10 @@ class Mapping:
                 "/time",
                 f"{self._origin(self.occurred_at)} is empty: no occurred_at",
             )
+        whole = wholes.get(str(self._key(row))) if wholes else None
+        if whole is not None:
+            data.update({name: items for name, items in whole.lists.items() if items})
+            time = whole.time
         return self.event(data, str(time))
 
     def event(self, data: dict[str, Any], time: str) -> dict[str, Any]:
@@ -193,6 +288,11 @@ class Mapping:
             data["custom"] = custom
         return self.event(data, event["time"])
 
+    def _key(self, row: Row) -> Any:
+        name = KEY_FIELDS.get(self.record, "record_id")
+        rule = next((rule for rule in self.rules if rule.target == name), None)
+        return None if rule is None else self._value(rule, row)
+
     def _value(self, rule: FieldRule, row: Row) -> Any:
         raw = self._raw(rule, row)
         if raw is not None and rule.values:
@@ -218,9 +318,13 @@ class Mapping:
             raise RowError(code, pointer, f"{self._origin(rule)}: {told}") from error
 
     def _raw(self, rule: FieldRule, row: Row) -> Any:
+        names = rule.columns
         if rule.template is not None:
-            return self._filled(rule.template, row)
-        filled = (row.get(name) for name in rule.columns)
+            text = self._filled(rule.template, row)
+            if text is not None:
+                return text
+            names = rule.fallback
+        filled = (row.get(name) for name in names)
         return next((value for value in filled if not self._is_empty(value)), None)
 
     def _array(self, rule: FieldRule, raw: Any) -> list[Any]:
@@ -237,7 +341,8 @@ class Mapping:
                 item if isinstance(item, dict) else {"system": system, "record_id": str(item)}
                 for item in items
             ]
-        return [_plain(item) for item in items]
+        item_type = _properties(self.record)[rule.target].get("items", {}).get("type")
+        return [_text(item) if item_type == "string" else _plain(item) for item in items]
 
     def _filled(self, template: str, row: Row) -> str | None:
         parts = {name: row.get(name) for name in _PLACEHOLDER.findall(template)}
@@ -335,6 +440,24 @@ def read_mapping(path: Path, record_type: str | None = None, system: str | None 
         ignore=frozenset(document.get("ignore") or ()),
         empty=frozenset({"", *(str(value) for value in document.get("empty") or ())}),
         delimiter=document.get("delimiter"),
+        beside=_beside(path, document),
+    )
+
+
+def _beside(path: Path, document: Any) -> Beside | None:
+    spec = document.get("beside")
+    if spec is None:
+        return None
+    is_whole = isinstance(spec, dict) and set(spec) == set(BESIDE)
+    if not is_whole or not isinstance(spec["columns"], list):
+        raise _invalid(
+            path,
+            document,
+            "beside",
+            f"`beside:` needs {', '.join(f'`{name}:`' for name in BESIDE)}; `columns:` is a list",
+        )
+    return Beside(
+        str(spec["table"]), str(spec["instead_of"]), str(spec["key"]), tuple(spec["columns"])
     )
 
 
@@ -407,6 +530,7 @@ def _rule(
     column = spec.get("column", ())
     template = spec.get("template")
     names = (column,) if isinstance(column, str) else tuple(column)
+    fallback = names if template is not None else ()
     if template is not None:
         names = (*names, *_PLACEHOLDER.findall(template))
     if spec.get("time_zone"):
@@ -420,11 +544,14 @@ def _rule(
     if invalid not in INVALID or (invalid == "custom" and "custom" not in _properties(record)):
         allowed = [name for name in INVALID if name != "custom" or "custom" in _properties(record)]
         raise _invalid(path, spec, "invalid", f"`invalid:` must be one of {', '.join(allowed)}")
+    if spec.get("gather") and "array" not in _shape(record, name)[1]:
+        raise _invalid(path, spec, "gather", f"{name!r} is no list: one row says all of it")
     return FieldRule(
         target=name,
         columns=names,
         constant=spec.get("constant"),
         template=template,
+        fallback=fallback,
         format=spec.get("format"),
         time_zone=spec.get("time_zone", zone),
         values={str(theirs): ours for theirs, ours in (spec.get("values") or {}).items()},
@@ -432,7 +559,21 @@ def _rule(
         system=spec.get("system"),
         invalid=invalid,
         optional=bool(spec.get("optional", False)),
+        when=_conditions(path, spec),
+        gather=bool(spec.get("gather", False)),
     )
+
+
+def _conditions(path: Path, spec: Any) -> dict[str, frozenset[str]]:
+    given = spec.get("when") or {}
+    if not isinstance(given, dict):
+        raise _invalid(path, spec, "when", "`when:` must be `column: value` or `column: [values]`")
+    return {
+        str(name): frozenset(
+            str(value).lower() for value in (values if isinstance(values, list) else [values])
+        )
+        for name, values in given.items()
+    }
 
 
 def _check_target(path: Path, block: Any, key: str, record: str, name: str) -> None:
@@ -626,6 +767,13 @@ def _number(raw: Any) -> int | float:
     if not number.is_finite():
         raise ValueError(f"{raw!r} is no finite number")
     return int(number) if number == number.to_integral_value() else float(number)
+
+
+def _text(item: Any) -> Any:
+    """An id in a list as text: exports write lists of ids as numbers, [1286861]."""
+    plain = _plain(item)
+    is_number = isinstance(plain, int | float) and not isinstance(plain, bool)
+    return str(_number(plain)) if is_number else plain
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from models.policies.documents import (
     ConsentPolicy,
     FitRule,
     IdentityPolicy,
+    KpiPolicy,
     PolicyDocument,
     RoutingPolicy,
     ScoringPolicy,
@@ -45,6 +46,8 @@ def contradictions(
             return list(_consent(document))
         case SyncPolicy():
             return list(_sync(document))
+        case KpiPolicy():
+            return list(_kpi(document, activity_types))
         case _:
             return []
 
@@ -436,3 +439,17 @@ def _sync(policy: SyncPolicy) -> Iterator[Fault]:
                         f"field '{field}' of {name} belongs to the CRM and is always overwritten",
                         "Use `mode: fill_empty`, or `owner: warehouse`.",
                     )
+
+
+def _kpi(policy: KpiPolicy, activity_types: Collection[str]) -> Iterator[Fault]:
+    for section in ("first_touch_activity_types", "touchpoint_activity_types"):
+        names: tuple[str, ...] = getattr(policy, section)
+        for index, name in enumerate(names):
+            if name not in activity_types:
+                yield Fault(
+                    (section, index),
+                    f"unknown activity_type '{name}'{known(name, activity_types)}",
+                    "Use one of the known types; the registry stands in the contracts.",
+                )
+        for index, _, name in _repeated(names):
+            yield Fault((section, index), f"'{name}' occurs twice", "Name each type once.")

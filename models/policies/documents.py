@@ -255,18 +255,22 @@ class KpiPolicy(PolicyDocument):
     backfill_after_hours: Positive = Field(
         description="Records older than this on arrival are backfill: kept out of latency."
     )
+    first_touch_activity_types: tuple[Name, ...] = Field(
+        min_length=1, description="Types of activity by which sales touches a lead."
+    )
     first_touch_hours: Positive = Field(
         description="A touch later than this does not answer the lead."
     )
+    touchpoint_activity_types: tuple[Name, ...] = Field(
+        min_length=1, description="Types of activity that marketing can take credit for."
+    )
     acceptance_window_days: Positive = Field(
-        description="Days an MQL has to become accepted or SQL."
+        description="Days an MQL has to become accepted or SQL; until then it is undecided."
     )
     drift_window_days: Positive = Field(
         description="Days before a change that its MQL rate is compared with."
     )
-    minimum_sample: int = Field(
-        ge=1, description="With fewer cases a rate is shown, but not judged."
-    )
+    minimum_sample: int = Field(ge=1, description="With fewer cases no figure is shown.")
 
 
 class Rollout(Part):

@@ -116,6 +116,7 @@ POLICY_COLUMNS: dict[str, dict[str, str]] = {
         "drift_window_days": "number",
         "minimum_sample": "integer",
     },
+    "kpi_activity_types": {**_KEY, "role": "text", "activity_type": "text"},
 }
 """Columns and kinds of every policy table; a kind that ends in ? may be null."""
 
@@ -186,6 +187,12 @@ def _rows(version: PolicyVersion) -> Iterator[tuple[str, Row]]:
             yield from _sync_rows(document)
         case KpiPolicy():
             yield "kpi_settings", _without_heading(document.model_dump())
+            for role, names in (
+                ("first_touch", document.first_touch_activity_types),
+                ("touchpoint", document.touchpoint_activity_types),
+            ):
+                for name in names:
+                    yield "kpi_activity_types", {"role": role, "activity_type": name}
 
 
 def _without_heading(content: Mapping[str, Any]) -> Row:

@@ -57,7 +57,7 @@ def validate_sync(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCh
             continue
         from expectations.validate import validate_frame
 
-        result = validate_frame(frame, model)
+        result = validate_frame(frame, model, ".".join(key.path))
         remember_result(settings, result)
         yield check_result("may_be_sent", key, result)
 

@@ -15,6 +15,7 @@ from ingestion.landing.landed import Landed
 from ingestion.landing.warehouse import connect
 from ingestion.settings import Settings
 from orchestration.assets.keys import WAREHOUSE_POOL, owners_of, table_key
+from orchestration.data_docs import results_folder
 from orchestration.policy_rows import load_policy_rows
 from orchestration.progress import report
 from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
@@ -43,6 +44,7 @@ POLICY_TABLES = (
     "sync_guards",
     "sync_fields",
     "kpi_settings",
+    "kpi_activity_types",
 )
 
 
@@ -135,7 +137,7 @@ def _meets_contract(
         )
     from expectations.validate import validate_frame
 
-    result = validate_frame(frame, suite)
+    result = validate_frame(frame, suite, ".".join(key.path))
     remember_result(Settings(), result)
     return check_result(MEETS_CONTRACT, key, result)
 
@@ -158,10 +160,10 @@ def check_result(name: str, key: dg.AssetKey, result: "SuiteResult") -> dg.Asset
 
 
 def remember_result(settings: Settings, result: "SuiteResult") -> None:
-    """Keep the outcome of a suite: Data Docs show the newest of each."""
+    """Keep the outcome of a table's suite: Data Docs show the newest of each."""
     from expectations.kept_results import keep_result
 
-    keep_result(result, settings.artifacts_dir / "expectations")
+    keep_result(result, results_folder(settings))
 
 
 def _landed_tables(landed: Landed, tables: Sequence[str]) -> list[str]:

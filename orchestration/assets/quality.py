@@ -6,6 +6,7 @@ import dagster as dg
 
 from ingestion.settings import Settings
 from orchestration.assets.keys import owners_of
+from orchestration.data_docs import results_folder
 
 
 @dg.asset(
@@ -21,7 +22,7 @@ def build_data_docs() -> dg.MaterializeResult[Any]:
     from expectations.kept_results import kept_results
 
     settings = Settings()
-    results = kept_results(settings.artifacts_dir / "expectations")
+    results = kept_results(results_folder(settings))
     index = build(results, settings.artifacts_dir / "data_docs")
     return dg.MaterializeResult(
         metadata={"path": dg.MetadataValue.path(str(index)), "suites": len(results)}

@@ -228,7 +228,9 @@ def print_run(settings: Settings, report: RunReport) -> None:
             Text(f"check failed: {asset} {check}: {'; '.join(messages[:3])}", style="red"),
             soft_wrap=True,
         )
-    console.print(f"Published: {settings.serving_path}")
+    console.print(f"Published: {settings.serving_path}", soft_wrap=True)
+    if report.data_docs is not None:
+        console.print(f"What was checked: {report.data_docs}", soft_wrap=True)
 
 
 def print_plan(planned: Planned) -> None:
@@ -498,9 +500,15 @@ def print_demo(result: DemoResult) -> None:
         for kpi in group:
             title, unit = KPI_TITLES[kpi]
             row = values.get(kpi)
-            if row is None or row["value"] is None:
+            if row is None or not row["denominator"]:
                 console.print(
                     f"  {kpi:<24}{'-':>10}  {title} (nothing to measure yet)", style="dim"
+                )
+                continue
+            if row["value"] is None:
+                console.print(
+                    f"  {kpi:<24}{'too few':>10}  {title}  ({row['denominator']:,.0f} of the {row['minimum_sample']} cases that would say something)",
+                    style="dim",
                 )
                 continue
             shown = f"{row['value']:.1%}" if unit == "%" else f"{row['value']:.1f} {unit}"

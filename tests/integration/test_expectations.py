@@ -19,6 +19,7 @@ import pytest
 from expectations import suites
 from expectations.context import ephemeral_context
 from expectations.docs import build_data_docs
+from expectations.kept_results import keep_result, kept_results
 from expectations.suites import load_suite, suite_names
 from expectations.validate import SuiteResult, validate_frame
 from ingestion.errors.catalog import HandoffError
@@ -347,7 +348,7 @@ def test_no_page_of_data_docs_asks_an_outside_host(site: Path) -> None:
 
 def test_data_docs_say_what_failed_and_never_the_value(site: Path) -> None:
     index = (site / "index.html").read_text(encoding="utf-8")
-    assert "1 of 2 suites failed" in index
+    assert "1 of 2 checks failed" in index
     assert "2026-01-05 09:00:00 UTC" in index
     (page,) = (site / "validations" / LEADS).rglob("*.html")
     text = page.read_text(encoding="utf-8")
@@ -362,6 +363,33 @@ def test_data_docs_of_a_suite_that_has_changed_since_are_built(suite_folder: Pat
     (suite_folder / "probe.json").unlink()
     index = build_data_docs([result], suite_folder.parent / "docs")
     assert "0 of 2" in index.read_text(encoding="utf-8")
+
+
+def test_a_table_that_failed_is_shown_beside_one_that_passed_the_same_suite(
+    suite_folder: Path, tmp_path: Path
+) -> None:
+    write_suite(
+        suite_folder,
+        {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "e"}},
+    )
+    for table, value in (("raw_hubspot.contacts", None), ("raw_hubspot.companies", 1)):
+        result = validate_frame(pd.DataFrame({"e": [value]}), "probe", table)
+        keep_result(result, tmp_path / "kept")
+    kept = kept_results(tmp_path / "kept")
+    assert {(result.table, result.success) for result in kept} == {
+        ("raw_hubspot.contacts", False),
+        ("raw_hubspot.companies", True),
+    }
+    index = build_data_docs(kept, tmp_path / "docs")
+    told = index.read_text(encoding="utf-8")
+    assert "1 of 2 checks failed" in told
+    links = re.findall(r'href="(validations/[^"]+)"', told)
+    assert len(set(links)) == 2
+    by_table = {link.rpartition("/")[2].rpartition(".probe")[0]: link for link in links}
+    for table, word in (("raw_hubspot.contacts", "Failed"), ("raw_hubspot.companies", "Succeeded")):
+        page = (index.parent / by_table[table]).read_text(encoding="utf-8")
+        assert table in page
+        assert word in page, table
 
 
 def test_every_link_of_data_docs_leads_to_a_page(site: Path) -> None:

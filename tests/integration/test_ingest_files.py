@@ -311,6 +311,65 @@ def test_lines_of_csv_that_cannot_be_read_are_kept_byte_for_byte(
     assert {"record_id": "5", "system": "web", "company": "two\nlines"} in names
 
 
+CALLS = """\
+engagement_id,property_hs_createdate,property_hs_timestamp,type
+1,2026-03-01 10:00:00,2026-03-01 09:00:00,CALL
+2,2026-03-02 10:00:00,2026-03-02 09:00:00,CALL
+3,2026-03-03 10:00:00,2026-03-03 09:00:00,CALL
+"""
+# One is there twice: associations are of several kinds.
+PARTNERS = """\
+contact_id,engagement_id,engagement_type,type_id
+501,1,CALL,194
+502,1,CALL,194
+501,1,CALL,195
+501,2,CALL,194
+777,99,TASK,192
+"""
+
+
+def test_a_call_of_a_file_is_an_activity_of_everybody_the_file_beside_it_names(
+    settings: Settings, tmp_path: Path
+) -> None:
+    calls = tmp_path / "hs_engagement_call_2026.csv"
+    calls.write_text(CALLS, encoding="utf-8")
+    beside = tmp_path / "hs_engagement_contact_2026.csv"
+    beside.write_text(PARTNERS, encoding="utf-8")
+    report = ingest(settings, [calls], mapping="hubspot/engagement_calls")
+    assert (report.rows, report.accepted, report.files[0].reconciles) == (4, 4, True)
+    found = {
+        (row["activity_id"], row.get("contact_id"), row["activity_type"])
+        for row in (entry.event["data"] for entry in open_reader(settings).read(0, 9))
+    }
+    assert found == {
+        ("1/501", "501", "call"), ("1/502", "502", "call"), ("2/501", "501", "call"), ("3", None, "call"),
+    }  # fmt: skip
+    again = ingest(settings, [calls], mapping="hubspot/engagement_calls")
+    assert (again.accepted, again.duplicate) == (0, 4)
+    # Whoever joined a call is learned of later; what was known stays as it is.
+    beside.write_text(PARTNERS + "503,1,CALL,194\n", encoding="utf-8")
+    later = ingest(settings, [calls], mapping="hubspot/engagement_calls")
+    assert (later.accepted, later.duplicate) == (1, 4)
+
+
+def test_a_call_without_the_file_that_says_whose_it_is_is_refused(
+    settings: Settings, tmp_path: Path
+) -> None:
+    calls = tmp_path / "engagement_call.csv"
+    calls.write_text(CALLS, encoding="utf-8")
+    error = refused(ingest(settings, [calls], mapping="hubspot/engagement_calls"))
+    assert error.code == "FILE_UNREADABLE"
+    assert "engagement_contact.csv" in error.message
+    other = tmp_path / "calls.csv"
+    other.write_text(CALLS, encoding="utf-8")
+    error = refused(ingest(settings, [other], mapping="hubspot/engagement_calls"))
+    assert "engagement_call" in error.message
+    # A file that names the person itself needs no other.
+    whole = CALLS.replace("type\n", "type,contact_id\n").replace("CALL\n", "CALL,501\n")
+    other.write_text(whole, encoding="utf-8")
+    assert ingest(settings, [other], mapping="hubspot/engagement_calls").accepted == 3
+
+
 def test_parquet_rows_become_the_same_events_as_the_same_csv(
     settings: Settings, tmp_path: Path
 ) -> None:

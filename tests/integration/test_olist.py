@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,11 +16,19 @@ import pandas as pd
 import pytest
 
 from ingestion.landing.files import ingest
+from orchestration.serving import open_serving, publish
 
-MAPPINGS = Path(__file__).parents[2] / "docs" / "tutorials" / "olist"
+ROOT = Path(__file__).parents[2]
+TUTORIAL = ROOT / "docs" / "tutorials" / "olist" / "README.md"
 LEADS = "olist_marketing_qualified_leads_dataset.csv"
 DEALS = "olist_closed_deals_dataset.csv"
-STEPS = ((LEADS, "leads.yml"), (DEALS, "reps.yml"), (DEALS, "closed_deals.yml"))
+# What the tutorial tells to type, word by word: its verbs and arguments.
+COMMANDS = [
+    shlex.split(line)[1:]
+    for block in re.findall(r"^```\n(.+?)^```$", TUTORIAL.read_text(encoding="utf-8"), re.M | re.S)
+    for line in block.splitlines()
+]
+STEPS = [(words[1], ROOT / words[3]) for words in COMMANDS if words[0] == "ingest"]
 AS_OF = datetime(2019, 1, 1, tzinfo=UTC)
 
 
@@ -39,8 +50,7 @@ def funnel(open_warehouse: Callable[..., Any], shared_data: Path) -> Funnel:
     warehouse = open_warehouse()
     started = time.monotonic()
     reports = [
-        ingest(warehouse.settings, [folder / file], mapping=MAPPINGS / mapping)
-        for file, mapping in STEPS
+        ingest(warehouse.settings, [folder / file], mapping=mapping) for file, mapping in STEPS
     ]
     assert [report.exit_code for report in reports] == [0, 0, 0]
     warehouse.transform(AS_OF)
@@ -52,11 +62,22 @@ def test_every_lead_rep_and_deal_is_taken_once(funnel: Funnel) -> None:
     deals = pd.read_csv(funnel.folder / DEALS)
     assert funnel.accepted == [8_000, deals["sr_id"].nunique(), 842]
     again = [
-        ingest(funnel.warehouse.settings, [funnel.folder / file], mapping=MAPPINGS / mapping)
+        ingest(funnel.warehouse.settings, [funnel.folder / file], mapping=mapping)
         for file, mapping in STEPS
     ]
     assert [report.accepted for report in again] == [0, 0, 0]
     assert [report.duplicate for report in again] == [8_000, 842, 842]
+
+
+def test_the_queries_of_the_tutorial_answer_what_it_says(funnel: Funnel) -> None:
+    verbs = [words[0] for words in COMMANDS]
+    assert verbs == ["ingest", "ingest", "ingest", "run", "query", "query"]
+    publish(funnel.warehouse.settings)
+    with contextlib.closing(open_serving(funnel.warehouse.settings)) as published:
+        answers = [
+            published.execute(words[1]).fetchall() for words in COMMANDS if words[0] == "query"
+        ]
+    assert answers == [[(8_000,)], [(842, 22)]]
 
 
 def test_every_lead_is_a_person(funnel: Funnel) -> None:

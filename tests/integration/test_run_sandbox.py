@@ -15,6 +15,14 @@ def test_a_run_ends_well_and_says_where_it_is_published(ran: Any) -> None:
     assert "Traceback" not in ran.outcome.err
 
 
+def test_a_run_builds_the_pages_of_its_checks_and_says_where(ran: Any) -> None:
+    pages = ran.company.settings.artifacts_dir / "data_docs" / "index.html"
+    assert str(pages) in ran.outcome.out
+    told = pages.read_text(encoding="utf-8")
+    for table in ("raw_hubspot.contacts", "raw_salesforce.leads", "sync.sync_salesforce__leads"):
+        assert table in told
+
+
 def test_the_crm_holds_the_leads_of_the_assignments_that_consent_allows(company: Any) -> None:
     wanted = {
         person

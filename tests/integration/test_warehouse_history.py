@@ -815,6 +815,34 @@ def test_each_crossing_of_the_threshold_counts_once(run: Run) -> None:
     assert {(row["person_id"], row["reached_at"]) for row in run.table("fct_mqls")} == expected
 
 
+def test_a_task_counts_as_an_activity_for_as_long_as_it_stands_completed(
+    open_warehouse: Callable[..., Any],
+) -> None:
+    warehouse = open_warehouse()
+    done = {"Subject": "Call her", "CompletedDateTime": START.isoformat()}
+    ann, ben = {"WhoId": "003000000000001AAA"}, {"WhoId": "003000000000002AAA"}
+    opened = {"Subject": "Call her", "CompletedDateTime": None}
+    # What becomes of two tasks, day by day: (payload, is it deleted), and the activities there are then.
+    days: list[tuple[dict[str, tuple[dict[str, Any], bool]], set[str]]] = [
+        ({"kept": (done | ann, False), "undone": (done | ben, False)}, {"kept", "undone"}),
+        # A deletion may come without whom it was about.
+        ({"undone": (done, True)}, {"kept"}),
+        ({"undone": (done | ben, False), "kept": (opened | ann, False)}, {"undone"}),
+        ({"kept": (done | ann, False)}, {"kept", "undone"}),
+    ]
+    for number, (versions, expected) in enumerate(days):
+        at = START + number * STEP
+        tasks = [
+            Extracted(record_id, at, is_deleted, payload)
+            for record_id, (payload, is_deleted) in versions.items()
+        ]
+        warehouse.poll("salesforce", {"tasks": tasks}, at)
+        assert warehouse.transform(at).is_full_refresh == (number == 0)
+        standing = warehouse.rows("select system_activity_id from marts.fct_activities")
+        assert {record_id for (record_id,) in standing} == expected
+    assert_same_as_rebuilt(warehouse, START + (len(days) - 1) * STEP)
+
+
 def test_a_late_event_re_deals_no_lead(run: Run, tmp_path: Path) -> None:
     """It may move the crossing; the lead keeps its turn, its rep and its deadline, and so do the
     others."""

@@ -46,6 +46,17 @@ def data_of(found: Mapping, **row: Any) -> dict[str, Any]:
         ),
         ("type: contact\nsystem: web\noccurred_at: at\nunmapped: drop\n", 4, "drop"),
         ("type: rep\nsystem: web\noccurred_at: at\nunmapped: custom\n", 4, "no `custom`"),
+        (
+            "type: contact\nsystem: web\noccurred_at: at\ncolumns:\n  email: {column: e, when: x}\n",
+            5,
+            "when",
+        ),
+        (
+            "type: contact\nsystem: web\noccurred_at: at\ncolumns:\n  email: {column: e, gather: true}\n",
+            5,
+            "no list",
+        ),
+        ("type: contact\nsystem: web\noccurred_at: at\nbeside: {table: t}\n", 4, "instead_of"),
         ("type: contact\noccurred_at: at\n", None, "system"),
         ("type: contact\nsystem: web\ncolumns: {email: e}\n", None, "occurred_at"),
         ("- a\n- b\n", None, "type:"),
@@ -150,6 +161,87 @@ def test_templates_constants_splits_and_fallbacks_fill_fields(tmp_path: Path) ->
 def test_empty_cells_leave_a_field_unchanged(tmp_path: Path) -> None:
     found = contact(tmp_path, "  email: e\n  company: c\n", extra='empty: ["NULL", "n/a"]\n')
     assert data_of(found, e="NULL", c="  ") == {"record_id": "1", "system": "hubspot"}
+
+
+def test_a_condition_empties_the_field_where_it_does_not_hold(tmp_path: Path) -> None:
+    found = contact(tmp_path, "  company: {column: c, when: {open: false, stage: [won, lost]}}\n")
+    for row in ({"open": "FALSE"}, {"open": False}, {"open": "true", "stage": "lost"}):
+        assert data_of(found, c="Acme", **row)["company"] == "Acme", row
+    for row in ({"open": "true"}, {"stage": "talks"}, {}):
+        assert data_of(found, c="Acme", **row)["company"] is None, row
+    found.check_header(["id", "at", "c", "stage"], tmp_path)
+    with pytest.raises(HandoffError, match="'open'"):
+        found.check_header(["id", "at", "c"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "closed"),
+    [
+        ("salesforce/opportunities", {"is_closed": "false", "is_won": "false"}, False),
+        ("salesforce/opportunities", {"is_closed": "true", "is_won": "false"}, True),
+        ("hubspot/deals", {"property_hs_is_closed": "false", "is_won": "false"}, False),
+        ("hubspot/deals", {"deal_pipeline_stage_id": "contractsent", "is_won": "false"}, False),
+        ("hubspot/deals", {"deal_pipeline_stage_id": "closedlost", "is_won": "false"}, True),
+        ("hubspot/deals", {"property_hs_is_closed": "true", "is_won": "false"}, True),
+    ],
+)
+def test_an_open_deal_has_no_date_of_closing_but_keeps_the_expected_one(
+    name: str, row: dict[str, str], closed: bool
+) -> None:
+    found = read_mapping(resolve(name))
+    date, at = "2026-05-20 00:00:00", "2026-04-01 00:00:00"
+    ids = {"id": "1", "deal_id": "1", "system_modstamp": at, "property_hs_lastmodifieddate": at}
+    dates = {"close_date": date, "property_closedate": date}
+    won = {"property_hs_is_closed_won": row["is_won"]}
+    data = found.to_event({**ids, **dates, **won, **row})["data"]
+    assert data["closed_at"] == ("2026-05-20T00:00:00Z" if closed else None)
+    assert data["is_won"] is (False if closed else None)
+    assert date in data["custom"].values()
+
+
+def test_rows_of_one_record_give_one_event_in_whatever_order_they_stand() -> None:
+    found = read_mapping(resolve("hubspot/deal_contacts"))
+    rows = [
+        {"deal_id": deal, "contact_id": contact, "_fivetran_synced": f"2026-04-0{day}", "type_id": kind}
+        for deal, contact, day, kind in (
+            ("1", "30", 2, "3"), ("1", "4", 1, "4"), ("1", "30", 3, "5"), ("2", "4", 1, "4"),
+        )
+    ]  # fmt: skip
+    unread = {"deal_id": "1", "contact_id": "99", "_fivetran_synced": "some day"}
+
+    def events(order: list[dict[str, str]]) -> list[dict[str, Any]]:
+        wholes = found.gather([*order, unread])
+        return [found.to_event(row, wholes) for row in order]
+
+    first, second, third, other = events(rows)
+    assert first == second == third
+    assert first["data"]["contact_ids"] == ["4", "30"]
+    assert first["time"] == "2026-04-03T00:00:00Z"
+    assert other["data"]["contact_ids"] == ["4"]
+    assert {event["id"] for event in events(rows[::-1])} == {first["id"], other["id"]}
+
+
+def test_a_template_with_an_empty_part_gives_way_to_its_column(tmp_path: Path) -> None:
+    found = contact(tmp_path, '  company: {template: "{a}/{b}", column: a}\n')
+    assert data_of(found, a="1", b="2")["company"] == "1/2"
+    assert data_of(found, a="1", b=" ")["company"] == "1"
+    assert "company" not in data_of(found, a="", b="2")
+
+
+@pytest.mark.parametrize(
+    ("written", "ids"),
+    [
+        ("[1286861, 7]", ["1286861", "7"]),
+        ('["a", 7]', ["a", "7"]),
+        ("1286861", ["1286861"]),
+        ([1286861, 7.0], ["1286861", "7"]),
+        (1286861, ["1286861"]),
+    ],
+)
+def test_ids_in_a_list_are_text_however_they_are_written(written: Any, ids: list[str]) -> None:
+    found = read_mapping(resolve("marketo/merge_leads"))
+    row = {"lead_id": "1", "activity_date": "2026-04-01", "merge_ids": written}
+    assert found.to_event(row)["data"]["merged_ids"] == ids
 
 
 def test_the_id_of_a_row_depends_on_its_content_alone(tmp_path: Path) -> None:

@@ -159,6 +159,14 @@ REFUSED = {
     "human field overwritten": (
         "sync/v1.yml", "FirstName: {owner: crm, mode: fill_empty}",
         "FirstName: {owner: crm, mode: always}", 0, "'FirstName'"),
+    "unknown first touch": (
+        "kpi/v1.yml", "[call, reply,", "[cal, reply,", 0, "did you mean 'call'"),
+    "touchpoint twice": (
+        "kpi/v1.yml", "[form_submit, webinar_attend,", "[form_submit, form_submit,", 0,
+        "'form_submit' occurs twice"),
+    "no touchpoint at all": (
+        "kpi/v1.yml", "[form_submit, webinar_attend, page_view, email_click, meeting_booked]", "[]", 0,
+        "touchpoint_activity_types"),
     "rollout names an absent version": (
         "rollout.yml", "scoring: v1", "scoring: v3", 0, "no version 'v3' (known: v1)"),
     "rollout names no version": ("rollout.yml", "scoring: v1", "scoring: newest", 0, "newest"),
@@ -319,6 +327,17 @@ def test_a_used_version_is_frozen(
     assert caught.value.entry.exit_code == 4
     assert file in caught.value.message
     assert "v2.yml" in caught.value.remedy
+
+
+def test_a_mail_of_marketing_is_no_first_touch_of_sales() -> None:
+    rows = policy_tables(load_policies())["kpi_activity_types"].to_pylist()
+    played = {
+        role: {row["activity_type"] for row in rows if row["role"] == role and row["is_active"]}
+        for role in ("first_touch", "touchpoint")
+    }
+    assert "call" in played["first_touch"]
+    assert "form_submit" in played["touchpoint"]
+    assert "email_sent" not in played["first_touch"] | played["touchpoint"]
 
 
 def test_a_used_version_may_not_vanish(folder: Path) -> None:

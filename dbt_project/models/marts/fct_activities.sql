@@ -3,7 +3,7 @@
 -- depends_on: {{ ref('int_batch__touched_people') }}
 with activities as (
     select * from {{ ref('int_activities__unioned') }}
-    where occurred_at <= {{ as_of() }}
+    where occurred_at <= {{ as_of() }} and not is_withdrawn
 ),
 
 records as (

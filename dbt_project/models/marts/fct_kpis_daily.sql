@@ -1,7 +1,12 @@
--- One CTE per KPI, one shape for all: kpi, day, dimension, numerator, denominator. Definitions stand in the column docs.
+-- One CTE per KPI, one shape for all: kpi, day, dimension, numerator, denominator. Definitions stand in the description of the column kpi.
 with settings as (
     select * from {{ source('raw_policies', 'kpi_settings') }}
     where is_active
+),
+
+first_touch_types as (
+    select * from {{ source('raw_policies', 'kpi_activity_types') }}
+    where is_active and role = 'first_touch'
 ),
 
 activities as (
@@ -201,10 +206,14 @@ scoring_drift as (
     where former_active > 0 and former_mqls > 0
 ),
 
+-- Whether sales accepted the MQL in time, and whether it has had the time: a young one that is not accepted yet says nothing.
 accepted as (
     select
         mqls.mql_id,
         bool_or(stage_changes.person_id is not null) as is_accepted,
+        any_value(
+            mqls.reached_at + to_days(cast(settings.acceptance_window_days as integer)) <= {{ as_of() }}
+        ) as is_window_over,
     from mqls
     cross join settings
     left join stage_changes
@@ -228,6 +237,7 @@ mql_to_sql_acceptance as (
     from mqls
     inner join accepted on mqls.mql_id = accepted.mql_id
     inner join people on mqls.person_id = people.person_id
+    where accepted.is_accepted or accepted.is_window_over
     group by cast(mqls.reached_at as date), coalesce(people.original_source, 'unknown')
 ),
 
@@ -242,8 +252,10 @@ first_touches as (
     inner join activities
         on
             mqls.person_id = activities.person_id
-            and activities.activity_type in ('call', 'task', 'reply', 'email_sent', 'meeting_booked')
             and mqls.reached_at <= activities.occurred_at
+    inner join first_touch_types on activities.activity_type = first_touch_types.activity_type
+    cross join settings
+    where {{ seconds_between('mqls.reached_at', 'activities.occurred_at') }} <= settings.first_touch_hours * 3600
     group by mqls.mql_id, mqls.reached_at, assignments.territory
 ),
 
@@ -283,11 +295,14 @@ unioned as (
 )
 
 select
-    kpi,
-    kpi_date,
-    dimension,
-    dimension_value,
-    cast(numerator as double) as numerator,
-    cast(denominator as double) as denominator,
-    cast(numerator as double) / nullif(cast(denominator as double), 0) as value,
+    unioned.kpi,
+    unioned.kpi_date,
+    unioned.dimension,
+    unioned.dimension_value,
+    cast(unioned.numerator as double) as numerator,
+    cast(unioned.denominator as double) as denominator,
+    cast(unioned.numerator as double) / nullif(cast(unioned.denominator as double), 0) as value,
+    settings.minimum_sample,
+    unioned.denominator >= settings.minimum_sample as has_minimum_sample,
 from unioned
+cross join settings

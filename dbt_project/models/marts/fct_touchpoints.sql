@@ -1,10 +1,15 @@
 {{ config(materialized='incremental', incremental_strategy='replace_touched_since_pass', unique_key='person_id') }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
-with activities as (
+with touchpoint_types as (
+    select * from {{ source('raw_policies', 'kpi_activity_types') }}
+    where is_active and role = 'touchpoint'
+),
+
+activities as (
     select * from {{ ref('fct_activities') }}
     where
-        activity_type in ('form_submit', 'webinar_attend', 'page_view', 'email_click', 'meeting_booked')
+        activity_type in (select activity_type from touchpoint_types)
         and {{ where_touched() }}
 ),
 

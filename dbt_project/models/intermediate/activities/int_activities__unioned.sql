@@ -4,23 +4,26 @@ with activities as (
     {{ union_by_name([ref('stg_events__activities'), ref('stg_hubspot__activities')]) }}
 ),
 
-completed_tasks as (
+-- Every version of a task, also of one that is open or deleted: what was done once may be undone, and an incremental run
+-- must learn that from the version that says so.
+tasks as (
     select
         system,
         record_id as activity_id,
         case when lower(subject) like 'call%' then 'call' else 'task' end as activity_type,
         who_id as contact_id,
-        completed_at as occurred_at,
+        is_deleted or completed_at is null as is_withdrawn,
+        coalesce(completed_at, occurred_at) as occurred_at,
+        occurred_at as changed_at,
         received_at,
         load_id,
     from {{ ref('stg_salesforce__tasks') }}
-    where completed_at is not null and not is_deleted
 ),
 
 unioned as (
     select * from activities
     union all by name
-    select * from completed_tasks
+    select * from tasks
 ),
 
 keyed as (
@@ -45,7 +48,9 @@ keyed as (
         utm_medium,
         utm_campaign,
         trace_parent,
+        coalesce(is_withdrawn, false) as is_withdrawn,
         occurred_at,
+        coalesce(changed_at, occurred_at) as changed_at,
         received_at,
         load_id,
         coalesce(seq, 0) as seq,
@@ -73,5 +78,5 @@ select * exclude (seq)
 from versions
 qualify row_number() over (
     partition by activity_key
-    order by occurred_at desc, received_at desc, seq desc
+    order by changed_at desc, received_at desc, seq desc
 ) = 1

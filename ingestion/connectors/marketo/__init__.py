@@ -1,0 +1,1 @@
+"""Marketo: mappings for its exports; it is neither polled nor written to."""
