@@ -71,8 +71,9 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
                 for row in _rows(
                     connection,
                     "select system, record_type, record_id, evidence, is_deleted, valid_from, first_received_at "
-                    "from marts.entity_map where person_id = $person_id order by first_received_at, system, record_id",
-                    {"person_id": person["person_id"]},
+                    "from marts.entity_map where person_id = $person_id and valid_from <= $as_of::timestamptz "
+                    "and (valid_to is null or valid_to > $as_of::timestamptz) order by first_received_at, system, record_id",
+                    values,
                 )
             ],
             contributions=contributions,

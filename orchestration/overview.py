@@ -45,7 +45,9 @@ def funnel(settings: Settings) -> list[tuple[str, int]]:
             (select count(distinct person_id) from marts.fct_assignments where rep_id is not null) as owned,
             (select count(distinct meetings.person_id) from marts.fct_meetings as meetings
                 join marts.fct_mqls as mqls using (person_id) where meetings.status in ('booked', 'rescheduled', 'held')) as meeting,
-            (select count(distinct person_id) from marts.fct_opportunities where is_won and not is_deleted) as won
+            (select count(distinct won.person_id) from marts.fct_opportunities as won join marts.fct_meetings as meetings using (person_id)
+                join marts.fct_mqls as mqls using (person_id)
+                where won.is_won and not won.is_deleted and meetings.status in ('booked', 'rescheduled', 'held')) as won
         """,
     )
     return [

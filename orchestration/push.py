@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from ingestion.errors.catalog import HandoffError
@@ -17,6 +18,8 @@ from ingestion.settings import Settings
 
 if TYPE_CHECKING:
     import duckdb
+
+    from expectations.validate import SuiteResult
 
 # Sync models of a destination, records before the records that point to them.
 SYNC_MODELS = {"salesforce": ("sync_salesforce__leads", "sync_salesforce__tasks")}
@@ -36,12 +39,17 @@ _PLANS_DDL = """
 """
 
 
+# Newest outcome of each sync model with the content it was told of: one batch asks twice, as a check and at sending.
+_judged: dict[str, tuple[str, SuiteResult]] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A sealed plan and what its guard says of it."""
+    """A sealed plan, what its guard says of it, and which expectations of the outgoing door its rows break."""
 
     plan: Plan
     violations: tuple[GuardViolation, ...]
+    unmet: tuple[str, ...] = ()
 
 
 def destinations() -> tuple[str, ...]:
@@ -64,6 +72,40 @@ def is_configured(settings: Settings, system: str) -> bool:
     return bool(getattr(settings, f"{system}_url", None))
 
 
+def judge(settings: Settings, system: str) -> dict[str, SuiteResult | None]:
+    """The outgoing door's expectations on what each sync model of a destination holds now; None for one without rows."""
+    import pandas as pd
+
+    with contextlib.closing(connect(settings)) as connection:
+        frames = {
+            model: connection.execute(f"select * from sync.{model}").fetch_df()
+            for model in SYNC_MODELS[system]
+        }
+    results: dict[str, SuiteResult | None] = {}
+    for model, frame in frames.items():
+        if frame.empty:
+            results[model] = None
+            continue
+        content = sha256(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+        known, result = _judged.get(model, ("", None))
+        if result is None or known != content.hexdigest():
+            from expectations.validate import validate_frame
+
+            result = validate_frame(frame, model, f"sync.{model}")
+            _judged[model] = (content.hexdigest(), result)
+        results[model] = result
+    return results
+
+
+def _unmet(settings: Settings, system: str) -> tuple[str, ...]:
+    return tuple(
+        f"{model}: {failure.message}"
+        for model, result in judge(settings, system).items()
+        if result is not None
+        for failure in result.failures
+    )
+
+
 def make_plan(settings: Settings, system: str, *, as_of: datetime) -> Planned:
     """Seal a plan of what the sync models want now and judge it; nothing is sent."""
     require_destination(system)
@@ -79,7 +121,7 @@ def make_plan(settings: Settings, system: str, *, as_of: datetime) -> Planned:
         system, rows, as_of=as_of, observed_marker=marker, planned_at=datetime.now(UTC)
     )
     seal(plan, settings.plans_dir)
-    return Planned(plan, tuple(check_guard(plan, guards, known)))
+    return Planned(plan, tuple(check_guard(plan, guards, known)), _unmet(settings, system))
 
 
 def apply(
@@ -91,7 +133,7 @@ def apply(
 ) -> ApplyReport:
     """Send a sealed plan if the world has not moved and its guard allows it; every row ends in a receipt in the log.
 
-    Raises PLAN_UNKNOWN, PLAN_TAMPERED, PLAN_STALE, GUARD_REFUSED, SYSTEM_NOT_CONFIGURED, and the destination's own codes.
+    Raises PLAN_UNKNOWN, PLAN_TAMPERED, PLAN_STALE, EXPECTATION_FAILED, GUARD_REFUSED, SYSTEM_NOT_CONFIGURED, and the destination's own codes.
     """
     from ingestion.connectors.catalog import destination as load_destination
     from ingestion.log.owner import open_log
@@ -102,6 +144,9 @@ def apply(
         guards, known = _guards(connection, plan.system)
         consented = _consented(connection, plan.system)
     require_fresh(plan, rows)
+    # Here and not only as a check before: a plan may be applied by hand, or the asset launched alone.
+    if unmet := _unmet(settings, plan.system):
+        raise HandoffError("EXPECTATION_FAILED", f"{plan.plan_id}: {'; '.join(unmet[:3])}")
     require_guard(plan, guards, known)
     target = load_destination(plan.system).open_destination(settings)
     log = open_log(settings)

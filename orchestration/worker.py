@@ -155,10 +155,9 @@ class _Worker:
     def _wait_after(self, error: Exception) -> None:
         seconds = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
         self._failures += 1
+        told: dict[str, object] = {"code": "INTERNAL", "message": repr(error), "exc_info": error}
         if isinstance(error, HandoffError):
             told = {"code": error.code, "message": error.message, "remedy": error.remedy}
-        else:
-            told = {"code": "INTERNAL", "message": repr(error), "exc_info": error}
         _log.error("batch_failed", retry_in_seconds=seconds, **told)
         self._stop.wait(seconds)
 

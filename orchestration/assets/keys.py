@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -10,6 +11,11 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
 
 # One writer at a time: whatever writes the warehouse runs in this pool.
 WAREHOUSE_POOL = "warehouse"
+
+# What a batch makes is late after an hour and gone stale after a day.
+FRESHNESS = dg.FreshnessPolicy.time_window(
+    fail_window=timedelta(hours=24), warn_window=timedelta(hours=1)
+)
 
 OWNER_BY_GROUP = {
     "raw_policies": "team:revops",

@@ -1,8 +1,8 @@
 """Assets of the door in: what lands from the log and from polls, with the contract check on every batch of events."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -14,7 +14,7 @@ from ingestion.landing import events, polls
 from ingestion.landing.landed import Landed
 from ingestion.landing.warehouse import connect
 from ingestion.settings import Settings
-from orchestration.assets.keys import WAREHOUSE_POOL, owners_of, table_key
+from orchestration.assets.keys import FRESHNESS, WAREHOUSE_POOL, owners_of, table_key
 from orchestration.data_docs import results_folder
 from orchestration.policy_rows import load_policy_rows
 from orchestration.progress import report
@@ -71,9 +71,7 @@ def raw_spec(
         kinds=kinds,
         deps=list(deps),
         description=f"Append-only landing of {schema}.{table}.",
-        freshness_policy=dg.FreshnessPolicy.time_window(
-            fail_window=timedelta(hours=24), warn_window=timedelta(hours=1)
-        ),
+        freshness_policy=FRESHNESS,
     )
 
 
@@ -95,12 +93,14 @@ def load_policies(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeR
     """Policies as rows, all versions, the active ones marked."""
     settings = Settings()
     report("loading policies")
+    started = time.monotonic()
     with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
         rows = load_policy_rows(settings)
+    seconds = round(time.monotonic() - started, 3)
     for table in POLICY_TABLES:
         yield dg.MaterializeResult(
             asset_key=table_key("raw_policies", table),
-            metadata={"dagster/row_count": rows[table]},
+            metadata={"dagster/row_count": rows[table], "seconds": seconds},
         )
 
 

@@ -10,7 +10,7 @@ import dagster as dg
 from dagster_dbt.asset_utils import build_dbt_specs
 
 from ingestion.settings import Settings
-from orchestration.assets.keys import WAREHOUSE_POOL, TableTranslator, table_key
+from orchestration.assets.keys import FRESHNESS, WAREHOUSE_POOL, TableTranslator, table_key
 from orchestration.progress import report
 from orchestration.transform import (
     Scope,
@@ -76,7 +76,11 @@ def transform_assets(
     rank = {key: position for position, key in enumerate(order.static_order())}
     # Skippable: a batch leaves the views alone, and each event Dagster stores costs as much as a small model.
     specs = [
-        spec.replace_attributes(skippable=True)
+        spec.replace_attributes(
+            skippable=True,
+            # Tables follow every batch; views hold no data, so nothing of them grows old.
+            freshness_policy=FRESHNESS if spec.key.path[0] in ("marts", "sync") else None,
+        )
         for spec in sorted(specs, key=lambda spec: rank[spec.key])
     ]
 

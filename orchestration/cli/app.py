@@ -240,11 +240,12 @@ def plan(
             {
                 **planned.plan.as_dict(),
                 "violations": [violation.message for violation in planned.violations],
+                "unmet": list(planned.unmet),
             }
         )
     else:
         print_plan(planned)
-    raise typer.Exit(EXIT_CHECKS if planned.violations else EXIT_OK)
+    raise typer.Exit(EXIT_CHECKS if planned.violations or planned.unmet else EXIT_OK)
 
 
 @app.command()
@@ -344,9 +345,10 @@ def sandbox(
 
     settings = Settings()
     chosen_port = port or settings.sandbox_port
+    chosen_seed = settings.sandbox_seed if seed is None else seed
     address = f"http://127.0.0.1:{chosen_port}"
     print(f"# sandbox on {address}; point Handoff at it with:", flush=True)
-    for name, value in environment(address, seed or settings.sandbox_seed).items():
+    for name, value in environment(address, chosen_seed).items():
         print(f"export {name}='{value}'", flush=True)
     from ingestion.sandbox.app import serve as serve_sandbox
     from ingestion.sandbox.app import state_file
@@ -359,16 +361,21 @@ def sandbox(
 @app.command()
 def ui(
     port: Annotated[int | None, typer.Option(help="Port; default HANDOFF_UI_PORT.")] = None,
+    worker: Annotated[
+        bool,
+        typer.Option(help="Also run the worker (`handoff work`), unless one runs already."),
+    ] = True,
 ) -> None:
     """Open Dagster on the warehouse: every asset, check, run, sensor and schedule. Ctrl-C stops all of it."""
     settings = Settings()
     print(
-        f"Dagster on http://127.0.0.1:{port or settings.ui_port} (first start takes some seconds; Ctrl-C stops)",
+        f"Dagster on http://127.0.0.1:{port or settings.ui_port} (first start takes some seconds; Ctrl-C stops)\n"
+        "Schedules start switched off: under Automation, turn on test_hourly (the dbt tests) and build_data_docs_daily.",
         flush=True,
     )
     from orchestration.ui import serve_ui
 
-    raise typer.Exit(serve_ui(settings, port or settings.ui_port))
+    raise typer.Exit(serve_ui(settings, port or settings.ui_port, with_worker=worker))
 
 
 @app.command()

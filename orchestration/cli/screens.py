@@ -265,9 +265,11 @@ def print_plan(planned: Planned) -> None:
     for violation in planned.violations:
         console.print(Text(f"GUARD_REFUSED: {violation.message}", style="red"))
         console.print(f"  {violation.remedy}")
+    for claim in planned.unmet:
+        console.print(Text(f"EXPECTATION_FAILED: {claim}", style="red"))
+    may_be_applied = plan.operations and not planned.violations and not planned.unmet
     console.print(
-        f"Plan {plan.plan_id}"
-        + ("" if planned.violations else f"   →   handoff apply {plan.plan_id}")
+        f"Plan {plan.plan_id}" + (f"   →   handoff apply {plan.plan_id}" if may_be_applied else "")
     )
 
 

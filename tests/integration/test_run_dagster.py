@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from ingestion.errors.catalog import HandoffError
 from ingestion.landing import warehouse
 from ingestion.log.owner import open_log
 from ingestion.settings import Settings
+from orchestration import push
 from orchestration.assets import doors_out
 from orchestration.assets.keys import WAREHOUSE_POOL
 from orchestration.definitions import defs
@@ -186,14 +189,14 @@ def test_a_broken_sync_row_stops_the_push(
         return Report()
 
     monkeypatch.setattr(doors_out, "apply", note)
-    push = dg.AssetKey(["ops", "pushes_salesforce"])
+    pushes = dg.AssetKey(["ops", "pushes_salesforce"])
     checks = [
         dg.AssetCheckKey(dg.AssetKey(["sync", model]), "may_be_sent")
         for model in SYNC_MODELS["salesforce"]
     ]
     job = dg.define_asset_job(
         "push_only",
-        dg.AssetSelection.assets(push) | dg.AssetSelection.checks(*checks),
+        dg.AssetSelection.assets(pushes) | dg.AssetSelection.checks(*checks),
         executor_def=dg.in_process_executor,
     )
     resolved = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def(
@@ -206,6 +209,33 @@ def test_a_broken_sync_row_stops_the_push(
     assert [check.passed for check in ran.get_asset_check_evaluations()].count(False) == (
         not is_sent
     )
+
+
+def test_a_broken_row_is_refused_by_the_push_itself_when_no_check_ran_before(
+    copied: Any, company: Any
+) -> None:
+    settings = Settings(home=copied.home, **_destination(company))
+    row = LEAD | {"email": "no address"}
+    with contextlib.closing(warehouse.connect(settings)) as connection:
+        connection.execute(
+            f"insert into sync.sync_salesforce__leads ({', '.join(row)}) values ({', '.join('?' * len(row))})",
+            list(row.values()),
+        )
+    seen = max(request["number"] for request in company.requests())
+    planned = push.make_plan(settings, "salesforce", as_of=datetime.now(UTC))
+    assert [claim for claim in planned.unmet if "email" in claim]
+    with pytest.raises(HandoffError) as refused:
+        push.apply(settings, planned.plan.plan_id)
+    assert refused.value.code == "EXPECTATION_FAILED"
+    assert company.writes(seen) == []
+
+
+def _destination(company: Any) -> dict[str, str]:
+    return {
+        name.removeprefix("HANDOFF_").lower(): value
+        for name, value in company.variables.items()
+        if name.startswith("HANDOFF_SALESFORCE_")
+    }
 
 
 def test_a_system_that_is_down_fails_its_check_and_not_the_run(
