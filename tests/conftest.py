@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,9 @@ from ingestion.landing.events import land_events
 from ingestion.landing.polls import land_archive
 from ingestion.log.owner import open_log
 from ingestion.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestration.transform import Scope
 
 ROOT = Path(__file__).parents[1]
 
@@ -108,12 +111,14 @@ class Warehouse:
         land_events(self.settings)
         load_policy_rows(self.settings)
 
-    def transform(self, as_of: datetime, *, full_refresh: bool = False) -> Any:
+    def transform(
+        self, as_of: datetime, *, full_refresh: bool = False, scope: Scope = "everything"
+    ) -> Any:
         """Land what is new and transform it."""
         from orchestration.transform import transform
 
         self.land()
-        return transform(self.settings, as_of=as_of, full_refresh=full_refresh)
+        return transform(self.settings, as_of=as_of, full_refresh=full_refresh, scope=scope)
 
     def rows(self, sql: str, parameters: list[Any] | None = None) -> list[Row]:
         """The rows of one query."""

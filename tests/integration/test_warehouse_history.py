@@ -601,12 +601,41 @@ def test_the_history_holds_what_the_comparison_is_about(run: Run) -> None:
     assert limits, "no identifier is over its limit"
 
 
-def test_each_cause_reaches_the_people_it_concerns(run: Run, tmp_path: Path) -> None:
+def decision_tables(warehouse: Any) -> set[str]:
+    """Tables of people and machines that a batch of decisions brings up to date."""
+    parsed = transforming.manifest(warehouse.settings)
+    nodes = [parsed.nodes[unique_id] for unique_id in transforming.decision_models(parsed)]
+    return {f"{node.schema}.{node.name}" for node in nodes if node.schema in ("marts", "sync")}
+
+
+def test_batches_of_decisions_decide_as_a_rebuild_does_and_the_rest_catches_up(
+    run: Run, tmp_path: Path
+) -> None:
+    warehouse, history = copied(run, tmp_path)
+    for batch in (BATCHES, BATCHES + 1):
+        land_batch(warehouse, history, batch, 40)
+        done = warehouse.transform(instant(batch), scope="decisions")
+        assert (done.scope, done.is_full_refresh) == ("decisions", False)
+    decided = taken(warehouse)
+    last = warehouse.transform(instant(BATCHES + 1))
+    assert last.scope == "everything"
+    rebuilt = assert_same_as_rebuilt(warehouse, instant(BATCHES + 1))
+    found = differences(decided, rebuilt)
+    assert not found.keys() & (decision_tables(warehouse) | {"people"}), found
+    assert found, "the control: what only people read had not followed yet"
+
+
+@pytest.mark.parametrize("scope", ["everything", "decisions"])
+def test_each_cause_reaches_the_people_it_concerns(
+    scope: transforming.Scope, run: Run, tmp_path: Path
+) -> None:
     """A change elsewhere, on its own, and nothing else that would have touched the person."""
     warehouse, _ = copied(run, tmp_path)
     causes_come_about(warehouse)
     before = {row["record_id"]: row for row in run.table("entity_map")}
-    assert not warehouse.transform(instant(BATCHES)).is_full_refresh
+    assert not warehouse.transform(instant(BATCHES), scope=scope).is_full_refresh
+    if scope == "decisions":
+        warehouse.transform(instant(BATCHES))
     rebuilt = assert_same_as_rebuilt(warehouse, instant(BATCHES))
     names, *rows = rebuilt["marts.entity_map"]
     after = {
