@@ -101,8 +101,8 @@ class History:
         }
 
     def buyers(self, batch: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Four who agree and ask for a demo; a batch later one says no, and two turn out to be
-        one."""
+        """Four who agree and ask for a demo; a batch later one says no, another's mailbox does,
+        and two turn out to be one."""
         for number in range(4):
             who = {"system": "web", "contact_id": f"b{batch}{number}"}
             form = {"activity_type": "form_submit", "form_id": "contact_sales"}
@@ -111,7 +111,9 @@ class History:
                 {
                     "system": "web",
                     "record_id": f"b{batch}{number}",
-                    "email": f"buyer{batch}{number}@initech.com",
+                    "email": f"info@initech{batch}.com"
+                    if number == 3
+                    else f"buyer{batch}{number}@initech.com",
                     "country": "DE",
                     "job_title": "Head of IT",
                 },
@@ -124,6 +126,9 @@ class History:
             if number == 0 and batch:
                 no = {**who, "contact_id": f"b{batch - 1}0", "lawful_basis": "consent"}
                 yield "consent", {**no, "channel": "email", "status": "withdrawn"}
+                mailbox = {"system": "web", "email": f"info@initech{batch - 1}.com"}
+                no = {**mailbox, "channel": "email", "lawful_basis": "consent"}
+                yield "consent", {**no, "status": "withdrawn"}
                 yield (
                     "merge",
                     {
@@ -880,8 +885,29 @@ def test_nobody_whose_newest_consent_is_a_no_or_unknown_is_written(run: Run) -> 
         ):
             by_purpose[row["purpose"]] = row
 
+    # A no stated for an address counts for everybody who has it; info@ and test@ link nobody.
+    stated_for = {
+        guid("consent", f"{event['source']}/{event['id']}"): event["data"]["email"].strip().lower()
+        for event in run.history.sent
+        if event["type"].endswith(".consent") and "email" in event["data"]
+    }
+    having = defaultdict(set)
+    for address, person_id in run.warehouse.rows(
+        "select identifier_value, person_id from intermediate.int_identity__identifiers "
+        "inner join intermediate.int_identity__people using (record_key) where identifier_type = 'email'"
+    ):
+        having[address].add(person_id)
+    heard = defaultdict(set)
+    for (speaker, channel), rows in newest.items():
+        for row in rows.values():
+            if row["status"] != "granted" and row["consent_id"] in stated_for:
+                for person_id in having[stated_for[row["consent_id"]]] - {speaker}:
+                    heard[person_id, channel].add(row["status"])
+    assert heard
+
     def said(person_id: str, channel: str) -> set[str]:
-        return {row["status"] for row in newest[person_id, channel].values()}
+        own = {row["status"] for row in newest[person_id, channel].values()}
+        return own | heard[person_id, channel]
 
     def may_be_written(person_id: str) -> bool:
         return said(person_id, "email") == {"granted"} and not any(
