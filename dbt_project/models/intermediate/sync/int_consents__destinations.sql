@@ -1,5 +1,6 @@
 -- Whether a person may be pushed to a destination: every rule must pass, the most restrictive current consent of its channel counts, and
--- unknown is what the rule says. A no stated for an e-mail address counts for everybody who has the address, a yes only for whom it is from.
+-- unknown is what the rule says. A no stated for an e-mail address counts for everybody who has the address, a yes only for whom it is
+-- from.
 with rules as (
     select * from {{ source('raw_policies', 'consent_rules') }}
     where is_active

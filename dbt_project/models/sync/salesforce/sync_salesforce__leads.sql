@@ -29,6 +29,7 @@ accounts as (
 
 targets as (
     select * from {{ ref('int_salesforce__leads_targeted') }}
+    where not is_gone
 ),
 
 consents as (

@@ -19,6 +19,7 @@ reps as (
 
 targets as (
     select * from {{ ref('int_salesforce__leads_targeted') }}
+    where not is_gone
 ),
 
 consents as (
