@@ -84,7 +84,7 @@ select
     person_id,
     lead_record_id,
     contact_record_id,
-    -- Somebody there deleted the lead, or made something of it that we do not see: a new one would undo their decision, and a task would hang
-    -- on nothing. Another record of the person, or the lead taken out of the bin, and they are written again.
+    -- Somebody there deleted the lead, or made something of it that we do not see: a new one would undo their decision, and a task would
+    -- hang on nothing. Another record of the person, or the lead taken out of the bin, and they are written again.
     has_gone and lead_record_id is null and contact_record_id is null as is_gone,
 from targeted
