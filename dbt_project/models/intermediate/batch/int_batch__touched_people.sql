@@ -21,10 +21,10 @@ activities as (
 
 campaigns_changed as (
     select record_id from {{ ref('stg_events__campaigns') }}
-    where {{ is_new() }}
+    where {{ is_new() }} or {{ has_come('occurred_at') }}
     union
     select record_id from {{ ref('stg_hubspot__campaigns') }}
-    where {{ is_new() }}
+    where {{ is_new() }} or {{ has_come('occurred_at') }}
 ),
 
 -- A no that is stated for an address counts for everybody who has it, also where the address links nobody.
@@ -89,11 +89,6 @@ touched as (
     inner join addresses as stated on addresses_stated.record_key = stated.record_key
     inner join addresses as sharing on stated.identifier_key = sharing.identifier_key
     inner join people as sharing_people on sharing.record_key = sharing_people.record_key
-    union
-    select people.person_id
-    from {{ ref('stg_hubspot__contacts') }} as contacts
-    inner join people on contacts.record_key = people.record_key
-    where {{ has_come('contacts.occurred_at') }}
     {% if former_people and not flags.FULL_REFRESH %}
         union
         select person_id from {{ former_people }}
