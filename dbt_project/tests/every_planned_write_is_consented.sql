@@ -18,9 +18,49 @@ rules as (
     where is_active and destination = 'salesforce'
 ),
 
-consents as (
+current_consents as (
     select * from {{ ref('fct_consents') }}
     where is_current
+),
+
+addresses as (
+    select
+        people.person_id,
+        identifiers.identifier_value as address,
+    from {{ ref('int_identity__identifiers') }} as identifiers
+    inner join {{ ref('entity_map') }} as people on identifiers.record_key = people.record_key
+    where identifiers.identifier_type = 'email'
+),
+
+-- Whoever states a consent by an address may be somebody else than the contact who has it.
+stated_for_addresses as (
+    select
+        {{ guid(["'consent'", 'consent_record_id']) }} as consent_id,
+        normalize_email(email) as address,
+    from {{ ref('stg_events__consents') }}
+    where contact_id is null
+),
+
+consents as (
+    select
+        person_id,
+        consent_id,
+        channel,
+        purpose,
+        status,
+        true as is_own,
+    from current_consents
+    union all
+    select
+        addresses.person_id,
+        current_consents.consent_id,
+        current_consents.channel,
+        current_consents.purpose,
+        current_consents.status,
+        false as is_own,
+    from current_consents
+    inner join stated_for_addresses on current_consents.consent_id = stated_for_addresses.consent_id
+    inner join addresses on stated_for_addresses.address = addresses.address
 ),
 
 judged as (
@@ -29,7 +69,7 @@ judged as (
         planned.is_consented,
         rules.channel,
         rules.when_unknown,
-        count(consents.consent_id) as statement_count,
+        count(consents.consent_id) filter (where consents.is_own) as statement_count,
         count(*) filter (where contains(rules.blocking_statuses, '"' || consents.status || '"')) as blocking_count,
     from planned
     cross join rules

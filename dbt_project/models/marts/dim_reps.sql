@@ -5,6 +5,7 @@ with stated as (
 newest as (
     select *
     from stated
+    where occurred_at <= {{ as_of() }}
     qualify row_number() over (
         partition by system, record_id
         order by occurred_at desc, received_at desc, seq desc

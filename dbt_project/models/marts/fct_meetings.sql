@@ -7,7 +7,8 @@ newest as (
         *,
         coalesce(booked_at, min(occurred_at) over (partition by system, meeting_id)) as first_booked_at,
     from meetings
-    where coalesce(booked_at, occurred_at) <= {{ as_of() }}
+    -- A meeting that took place after the instant was merely booked at it.
+    where occurred_at <= {{ as_of() }}
     qualify row_number() over (
         partition by system, meeting_id
         order by occurred_at desc, received_at desc, seq desc

@@ -1,5 +1,6 @@
 with receipts as (
     select * from {{ ref('stg_events__receipts') }}
+    where received_at <= {{ as_of() }}
 ),
 
 newest as (

@@ -15,6 +15,7 @@ versions as (
         *,
         row(occurred_at, received_at, coalesce(seq, 0)) as version_order,
     from unioned
+    where occurred_at <= {{ as_of() }}
 ),
 
 newest as (

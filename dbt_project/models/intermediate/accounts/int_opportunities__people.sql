@@ -6,6 +6,7 @@ with opportunities as (
 roles as (
     select *
     from {{ ref('stg_salesforce__opportunity_contact_roles') }}
+    where occurred_at <= {{ as_of() }}
     qualify row_number() over (partition by record_id order by occurred_at desc, received_at desc) = 1
 ),
 

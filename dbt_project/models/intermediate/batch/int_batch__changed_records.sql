@@ -1,12 +1,15 @@
--- What the batch says something about, and who shared an identifier with it before the batch. Rows of an attempt that died count again: its
--- half-done changes have overwritten what they were derived from.
+-- What the batch says something about, what was said before and has come true since, and who shared an identifier with these before the
+-- batch. Rows of an attempt that died count again: its half-done changes have overwritten what they were derived from.
 {% set former_identifiers = adapter.get_relation(this.database, this.schema, 'int_identity__identifiers') %}
 {% set former_map = adapter.get_relation(this.database, 'marts', 'entity_map') %}
 {% set former = adapter.get_relation(this.database, this.schema, this.identifier) %}
 
 with mentioned as (
-    select distinct record_key from {{ ref('int_identity__references') }}
+    select record_key from {{ ref('int_identity__references') }}
     where {{ is_new() }}
+    union
+    select record_key from {{ ref('int_contacts__versions') }}
+    where {{ has_come('occurred_at') }}
 ),
 
 accounts as (
@@ -19,7 +22,7 @@ accounts_stated as (
         system,
         record_id,
     from {{ ref(accounts) }}
-    where {{ is_new() }}
+    where {{ is_new() }} or {{ has_come('occurred_at') }}
     {% if not loop.last %}union{% endif %}
     {% endfor %}
 ),

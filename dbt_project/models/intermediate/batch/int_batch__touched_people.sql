@@ -1,5 +1,6 @@
 -- Whose rows have to be made again: everybody with a changed record, under the old id and the new one, everybody an activity was taken
--- from, and everybody with something whose date has come since the last run. Rows of an attempt that died count again.
+-- from, everybody who has an address a consent was stated for, and everybody with something whose date has come since the last run. Rows of
+-- an attempt that died count again.
 {% set former_map = adapter.get_relation(this.database, 'marts', 'entity_map') %}
 {% set former_people = adapter.get_relation(this.database, 'marts', 'dim_people') %}
 {% set former_activities = adapter.get_relation(this.database, 'marts', 'fct_activities') %}
@@ -20,10 +21,28 @@ activities as (
 
 campaigns_changed as (
     select record_id from {{ ref('stg_events__campaigns') }}
-    where {{ is_new() }}
+    where {{ is_new() }} or {{ has_come('occurred_at') }}
     union
     select record_id from {{ ref('stg_hubspot__campaigns') }}
-    where {{ is_new() }}
+    where {{ is_new() }} or {{ has_come('occurred_at') }}
+),
+
+-- A no that is stated for an address counts for everybody who has it, also where the address links nobody.
+addresses as (
+    select
+        record_key,
+        identifier_key,
+    from {{ ref('int_identity__identifiers') }}
+    where identifier_type = 'email'
+),
+
+addresses_stated as (
+    select {{ record_key('system', "'email'", 'lower(trim(email))') }} as record_key
+    from {{ ref('stg_events__consents') }}
+    where
+        contact_id is null
+        and email is not null
+        and ({{ is_new() }} or {{ has_come('occurred_at') }})
 ),
 
 touched as (
@@ -65,10 +84,11 @@ touched as (
             and coalesce(consents.contact_id, lower(trim(consents.email))) = people.record_id
     where {{ has_come('consents.occurred_at') }}
     union
-    select people.person_id
-    from {{ ref('stg_hubspot__contacts') }} as contacts
-    inner join people on contacts.record_key = people.record_key
-    where {{ has_come('contacts.occurred_at') }}
+    select sharing_people.person_id
+    from addresses_stated
+    inner join addresses as stated on addresses_stated.record_key = stated.record_key
+    inner join addresses as sharing on stated.identifier_key = sharing.identifier_key
+    inner join people as sharing_people on sharing.record_key = sharing_people.record_key
     {% if former_people and not flags.FULL_REFRESH %}
         union
         select person_id from {{ former_people }}

@@ -8,9 +8,11 @@
 
 with versions as (
     select * from {{ ref('int_contacts__versions') }}
+    where occurred_at <= {{ as_of() }}
     {% if is_incremental() %}
-        where record_key in (
-            select record_key from {{ ref('int_contacts__versions') }} where {{ is_new() }}
+        and record_key in (
+            select record_key from {{ ref('int_contacts__versions') }}
+            where {{ is_new() }} or {{ has_come('occurred_at') }}
         )
     {% endif %}
 )

@@ -150,7 +150,15 @@ select
         select 1 from blocked
         where
             blocked.identifier_type = carried.identifier_type
-            and regexp_matches(carried.identifier_value, blocked.pattern)
+            and regexp_matches(
+                -- A placeholder stands where the id would; the system before it always has a name.
+                case carried.identifier_type
+                    when 'external_id'
+                        then substr(carried.identifier_value, strpos(carried.identifier_value, ':') + 1)
+                    else carried.identifier_value
+                end,
+                blocked.pattern
+            )
     )
     and not (
         carried.identifier_type = 'email'

@@ -1,5 +1,6 @@
 -- Whether a person may be pushed to a destination: every rule must pass, the most restrictive current consent of its channel counts, and
--- unknown is what the rule says.
+-- unknown is what the rule says. A no stated for an e-mail address counts for everybody who has the address, a yes only for whom it is
+-- from.
 with rules as (
     select * from {{ source('raw_policies', 'consent_rules') }}
     where is_active
@@ -14,21 +15,65 @@ consents as (
     where is_current
 ),
 
+-- Shared mailboxes and blocked values link nobody, so what is stated for such an address is said by a person of its own, and whoever asked
+-- to be left alone under info@ would be written to as the contact who has that address.
+addresses as (
+    select
+        record_key,
+        identifier_key,
+    from {{ ref('int_identity__identifiers') }}
+    where identifier_type = 'email'
+),
+
+stated_for_addresses as (
+    select
+        {{ guid(["'consent'", 'consent_record_id']) }} as consent_id,
+        {{ record_key('system', "'email'", 'lower(trim(email))') }} as record_key,
+    from {{ ref('stg_events__consents') }}
+    where contact_id is null and email is not null
+),
+
+heard as (
+    select
+        person_id,
+        consent_id,
+        channel,
+        purpose,
+        status,
+        true as is_own,
+    from consents
+    union all
+    select distinct
+        owners.person_id,
+        consents.consent_id,
+        consents.channel,
+        consents.purpose,
+        consents.status,
+        false as is_own,
+    from consents
+    inner join stated_for_addresses on consents.consent_id = stated_for_addresses.consent_id
+    inner join addresses as stated on stated_for_addresses.record_key = stated.record_key
+    inner join addresses as sharing on stated.identifier_key = sharing.identifier_key
+    inner join {{ ref('int_identity__people') }} as owners on sharing.record_key = owners.record_key
+    where consents.person_id <> owners.person_id
+),
+
 judged as (
     select
         people.person_id,
         rules.destination,
         rules.channel,
         any_value(rules.when_unknown) as when_unknown,
-        count(consents.consent_id) as consent_count,
-        bool_or(list_contains(from_json(rules.blocking_statuses, '["VARCHAR"]'), consents.status)) as is_blocked,
+        count(heard.consent_id) as consent_count,
+        bool_or(list_contains(from_json(rules.blocking_statuses, '["VARCHAR"]'), heard.status)) as is_blocked,
     from people
     cross join rules
-    left join consents
+    left join heard
         on
-            people.person_id = consents.person_id
-            and rules.channel = consents.channel
-            and (rules.purpose is null or rules.purpose = consents.purpose)
+            people.person_id = heard.person_id
+            and rules.channel = heard.channel
+            and (rules.purpose is null or rules.purpose = heard.purpose)
+            and (heard.is_own or list_contains(from_json(rules.blocking_statuses, '["VARCHAR"]'), heard.status))
     group by people.person_id, rules.destination, rules.channel, rules.purpose
 ),
 

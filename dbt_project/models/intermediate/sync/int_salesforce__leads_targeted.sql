@@ -14,13 +14,27 @@ contacts as (
     where system = 'salesforce'
 ),
 
-receipts as (
+gone as (
     select
-        external_id,
-        max(record_id) as record_id,
-    from {{ ref('stg_events__receipts') }}
-    where system = 'salesforce' and object = 'Lead' and status in ('confirmed', 'superseded') and record_id is not null
-    group by external_id
+        record_id,
+        is_deleted,
+    from contacts
+    where is_deleted or is_converted
+),
+
+confirmed as (
+    select
+        receipts.external_id,
+        max(receipts.record_id) filter (where gone.record_id is null) as record_id,
+        bool_or(gone.record_id is not null) as has_gone,
+    from {{ ref('stg_events__receipts') }} as receipts
+    left join gone on receipts.record_id = gone.record_id
+    where
+        receipts.system = 'salesforce'
+        and receipts.object = 'Lead'
+        and receipts.status in ('confirmed', 'superseded')
+        and receipts.record_id is not null
+    group by receipts.external_id
 ),
 
 people as (
@@ -37,18 +51,40 @@ polled as (
                 contacts.created_at,
                 records.record_id
             )
-        ) filter (where records.record_type = 'lead' and not contacts.is_converted) as lead_record_id,
-        min(records.record_id) filter (where records.record_type = 'contact') as contact_record_id,
+        ) filter (where records.record_type = 'lead' and not contacts.is_deleted and not contacts.is_converted)
+            as lead_record_id,
+        coalesce(
+            min(records.record_id) filter (where records.record_type = 'contact' and not contacts.is_deleted),
+            -- Converted, and the contact is not polled yet.
+            min(contacts.converted_contact_id) filter (
+                where
+                contacts.is_converted
+                and not contacts.is_deleted
+                and contacts.converted_contact_id not in (select record_id from gone)
+            )
+        ) as contact_record_id,
+        bool_or(contacts.is_deleted or contacts.is_converted) as has_gone,
     from records
     inner join contacts on records.record_key = contacts.record_key
-    where not contacts.is_deleted
     group by records.person_id
+),
+
+targeted as (
+    select
+        people.person_id,
+        coalesce(polled.lead_record_id, confirmed.record_id) as lead_record_id,
+        polled.contact_record_id,
+        coalesce(polled.has_gone, false) or coalesce(confirmed.has_gone, false) as has_gone,
+    from people
+    left join polled on people.person_id = polled.person_id
+    left join confirmed on people.person_id = confirmed.external_id
 )
 
 select
-    people.person_id,
-    coalesce(polled.lead_record_id, receipts.record_id) as lead_record_id,
-    polled.contact_record_id,
-from people
-left join polled on people.person_id = polled.person_id
-left join receipts on people.person_id = receipts.external_id
+    person_id,
+    lead_record_id,
+    contact_record_id,
+    -- Somebody there deleted the lead, or made something of it that we do not see: a new one would undo their decision, and a task would
+    -- hang on nothing. Another record of the person, or the lead taken out of the bin, and they are written again.
+    has_gone and lead_record_id is null and contact_record_id is null as is_gone,
+from targeted

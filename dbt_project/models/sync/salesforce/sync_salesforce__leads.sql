@@ -29,6 +29,7 @@ accounts as (
 
 targets as (
     select * from {{ ref('int_salesforce__leads_targeted') }}
+    where not is_gone
 ),
 
 consents as (
@@ -55,20 +56,31 @@ causes as (
     group by mqls.mql_id
 ),
 
--- Who is a contact in the CRM already is not made a lead again.
+-- Who is a contact in the CRM already is not made a lead again. What a field there cannot hold is cut, an address or a number left out, or
+-- one visitor's answer would stop everybody's leads; ops.field_misfits lists them.
 desired as (
     select
         assignments.assignment_id,
         mqls.mql_id,
         people.person_id,
         targets.lead_record_id,
-        people.email,
-        people.phone,
-        people.first_name,
-        coalesce(people.last_name, people.first_name, split_part(people.email, '@', 1), 'Unknown') as last_name,
-        coalesce(people.company, accounts.name, nullif(split_part(people.email, '@', 2), ''), 'Unknown') as company,
-        people.job_title,
-        people.original_source as lead_source,
+        case when {{ salesforce_lead_holds('people.email', 'Email') }} then trim(people.email) end as email,
+        case when {{ salesforce_lead_holds('people.phone', 'Phone') }} then trim(people.phone) end as phone,
+        {{ salesforce_lead_text('people.first_name', 'FirstName') }} as first_name,
+        coalesce(
+            {{ salesforce_lead_text('people.last_name', 'LastName') }},
+            {{ salesforce_lead_text('people.first_name', 'LastName') }},
+            {{ salesforce_lead_text("split_part(people.email, '@', 1)", 'LastName') }},
+            'Unknown'
+        ) as last_name,
+        coalesce(
+            {{ salesforce_lead_text('people.company', 'Company') }},
+            {{ salesforce_lead_text('accounts.name', 'Company') }},
+            {{ salesforce_lead_text("split_part(people.email, '@', 2)", 'Company') }},
+            'Unknown'
+        ) as company,
+        {{ salesforce_lead_text('people.job_title', 'Title') }} as job_title,
+        {{ salesforce_lead_text('people.original_source', 'LeadSource') }} as lead_source,
         reps.salesforce_user_id as owner_salesforce_id,
         cast(round(mqls.score, 1) as double) as mql_score,
         {{ salesforce_instant('mqls.reached_at') }} as mql_at,

@@ -19,6 +19,7 @@ reps as (
 
 targets as (
     select * from {{ ref('int_salesforce__leads_targeted') }}
+    where not is_gone
 ),
 
 consents as (
@@ -46,7 +47,9 @@ desired as (
         people.person_id,
         reps.salesforce_user_id as owner_salesforce_id,
         coalesce(targets.lead_record_id, targets.contact_record_id) as who_id,
-        'Call ' || coalesce(nullif(concat_ws(' ', people.first_name, people.last_name), ''), people.email, 'new lead')
+        -- Task.Subject holds 255 characters.
+        'Call '
+        || left(coalesce(nullif(concat_ws(' ', people.first_name, people.last_name), ''), people.email, 'new lead'), 200)
         || ' (MQL, score ' || cast(round(mqls.score) as bigint) || ', grade ' || mqls.grade || ')' as subject,
         {{ reasons_text('mqls.reasons', 'chr(10)') }} as description,
         coalesce(consents.is_consented, false) as is_consented,
