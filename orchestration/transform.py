@@ -219,9 +219,7 @@ def transform(
         command = ["run", "--exclude", "config.materialized:view"]
     else:
         command = ["run", "--select", *_stale_decisions(parsed, news)]
-    variables = json.dumps(
-        {"as_of": as_of.isoformat(), "since": since, "since_as_of": since_as_of, "news": news}
-    )
+    variables = json.dumps({"as_of": as_of.isoformat(), "since": since, "since_as_of": since_as_of})
     nodes = _invoke(settings, [*command, "--vars", variables], on_node)
     failed = [node for node in nodes if node.status in ("error", "fail")]
     if failed:

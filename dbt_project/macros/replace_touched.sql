@@ -9,6 +9,48 @@
     {{ replace_rows_of(arg_dict, people_touched_since_pass()) }}
 {% endmacro %}
 
+{# The same for models that follow the assignments too: dealing somebody a lead can change whose turn others have. #}
+{% macro get_incremental_replace_decided_sql(arg_dict) %}
+    {{ replace_rows_of(arg_dict, people_decided_on()) }}
+{% endmacro %}
+
+{# Incremental strategy of the assignments, which are dealt anew as a whole: only rows that differ are written, and whose they are is kept for
+   the models behind, also for the next attempt when this one dies before they have run. #}
+{% macro get_incremental_replace_changed_assignments_sql(arg_dict) %}
+    {%- set columns = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
+    {%- set kept = arg_dict['target_relation'] -%}
+    {%- set dealt = arg_dict['temp_relation'] -%}
+    create table if not exists {{ people_reassigned() }} (person_id varchar, since varchar);
+    delete from {{ people_reassigned() }} where since <> '{{ var("since") }}';
+    insert into {{ people_reassigned() }}
+    select
+        person_id,
+        '{{ var("since") }}' as since,
+    from (
+        (select {{ columns }} from {{ dealt }} except select {{ columns }} from {{ kept }})
+        union all
+        (select {{ columns }} from {{ kept }} except select {{ columns }} from {{ dealt }})
+    );
+    delete from {{ kept }}
+    where assignment_id in (
+        select assignment_id from (
+            select {{ columns }} from {{ kept }} except select {{ columns }} from {{ dealt }}
+        )
+    );
+    insert into {{ kept }} ({{ columns }})
+    select {{ columns }} from {{ dealt }} except select {{ columns }} from {{ kept }}
+{% endmacro %}
+
+{% macro people_reassigned() -%}
+    intermediate.people_reassigned
+{%- endmacro %}
+
+{% macro people_decided_on() -%}
+    {{ people_touched_by_batch() }}
+    union
+    select person_id from {{ people_reassigned() }} where since = '{{ var("since") }}'
+{%- endmacro %}
+
 {% macro replace_rows_of(arg_dict, people) %}
     {%- set columns = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
     {%- set key = config.require('unique_key') -%}
@@ -33,6 +75,8 @@
     true
     {%- elif config.get('incremental_strategy') == 'replace_touched_since_pass' -%}
     {{ column }} in ({{ people_touched_since_pass() }})
+    {%- elif config.get('incremental_strategy') == 'replace_decided' -%}
+    {{ column }} in ({{ people_decided_on() }})
     {%- else -%}
     {{ column }} in ({{ people_touched_by_batch() }})
     {%- endif -%}

@@ -10,12 +10,3 @@
 {% macro preferred_value(column, alias=none) -%}
     arg_min({{ column }}, preference) as {{ alias or column }}
 {%- endmacro %}
-
-{# Whether a raw table has rows of this batch, told at compile time; by hand and in a rebuild everything is news. #}
-{% macro has_news(source_name, tables) -%}
-    {%- set ns = namespace(found=not var('since')) -%}
-    {%- for table in tables if source_name ~ '.' ~ table in var('news') -%}
-        {%- set ns.found = true -%}
-    {%- endfor -%}
-    {{ return(ns.found) }}
-{%- endmacro %}

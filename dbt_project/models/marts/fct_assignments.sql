@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', incremental_strategy='replace_changed_assignments', unique_key='assignment_id') }}
+
 -- Weighted fair share: each lead of a pool takes the pool's next turn, and the turns are dealt so that every rep has had its share of them
 -- to less than one lead at any time. Leads come in the order in which they became known, so a late event takes the next turn.
 with mqls as (

@@ -26,6 +26,7 @@ records as (
 
 select
     {{ guid(["'consent'", 'keyed.consent_record_id']) }} as consent_id,
+    keyed.record_key,
     records.person_id,
     keyed.system,
     keyed.channel,

@@ -67,6 +67,8 @@ contributions as (
         any_value(ledger.label) as label,
         any_value(ledger.cap) as cap,
         max(ledger.received_at) as received_at,
+        arg_max(ledger.trace_parent, ledger.occurred_at) as trace_parent,
+        max(ledger.occurred_at) filter (where ledger.trace_parent is not null) as traced_at,
         sum({{ decayed_points('ledger.points', 'ledger.half_life_days', 'ledger.occurred_at', 'instants.evaluated_at') }})
             as points_after,
         coalesce(
@@ -93,6 +95,7 @@ scored as (
         round(sum({{ capped('points_before', 'cap') }}), 6) as score_before,
         coalesce(sum({{ capped('points_after', 'cap') }}) filter (where entry_kind = 'fit'), 0) as fit_score,
         max(received_at) as known_at,
+        arg_max(trace_parent, traced_at) as trace_parent,
         to_json(
             list(
                 {
@@ -232,6 +235,7 @@ select
     crossings.score_after as score,
     round(crossings.fit_score, 6) as fit_score,
     crossings.crossing_number,
+    crossings.trace_parent,
     crossings.evaluated_at as reached_at,
     coalesce(first_known.known_at, crossings.known_at) as known_at,
 from numbered as crossings

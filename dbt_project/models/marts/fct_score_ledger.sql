@@ -13,7 +13,7 @@ people as (
         accounts.employee_count,
         accounts.annual_revenue_usd,
     from {{ ref('dim_people') }} as people
-    left join {{ ref('dim_accounts') }} as accounts on people.account_id = accounts.account_id
+    left join {{ ref('int_accounts__grouped') }} as accounts on people.account_id = accounts.account_id
     where {{ where_touched('people.person_id') }}
 ),
 
@@ -85,6 +85,7 @@ engagement as (
         rules.half_life_days,
         activities.occurred_at,
         activities.received_at,
+        activities.trace_parent,
         rules.once as is_once,
     from activities
     inner join spellings_matched as matched
@@ -150,6 +151,7 @@ fit as (
         rules.half_life_days,
         attributes.first_seen_at as occurred_at,
         attributes.first_seen_at as received_at,
+        cast(null as varchar) as trace_parent,
     from attributes
     inner join values_matched as matched
         on attributes.attribute = matched.attribute and attributes.attribute_value = matched.attribute_value
@@ -176,6 +178,7 @@ select
     points,
     cap,
     half_life_days,
+    trace_parent,
     occurred_at,
     received_at,
 from entries

@@ -54,6 +54,7 @@ keyed as (
         received_at,
         load_id,
         coalesce(seq, 0) as seq,
+        cast(null as ubigint) as former_record_key,
     from unioned
     where activity_type is not null
     {% if is_incremental() %}
@@ -72,11 +73,22 @@ versions as (
         from {{ this }}
         where activity_key in (select activity_key from keyed)
     {% endif %}
+),
+
+newest as (
+    select
+        *,
+        -- What an attempt that died found here has been overwritten by it, and is told by what it left.
+        any_value(case when {{ is_new() }} then former_record_key else record_key end) filter (where seq = -1)
+            over (partition by activity_key) as record_key_before,
+    from versions
+    qualify row_number() over (
+        partition by activity_key
+        order by changed_at desc, received_at desc, seq desc
+    ) = 1
 )
 
-select * exclude (seq)
-from versions
-qualify row_number() over (
-    partition by activity_key
-    order by changed_at desc, received_at desc, seq desc
-) = 1
+select
+    * exclude (seq, former_record_key, record_key_before),
+    nullif(record_key_before, record_key) as former_record_key,
+from newest

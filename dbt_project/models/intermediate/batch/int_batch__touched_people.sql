@@ -1,9 +1,9 @@
 -- Whose rows have to be made again: everybody with a changed record, under the old id and the new one, everybody an activity was taken
--- from, everybody who has an address a consent was stated for, and everybody with something whose date has come since the last run. Rows of
+-- from or a write was answered for, everybody who has an address a consent was stated for, and everybody with something whose date has come since the last run. Rows of
 -- an attempt that died count again.
 {% set former_map = adapter.get_relation(this.database, 'marts', 'entity_map') %}
 {% set former_people = adapter.get_relation(this.database, 'marts', 'dim_people') %}
-{% set former_activities = adapter.get_relation(this.database, 'marts', 'fct_activities') %}
+{% set former_assignments = adapter.get_relation(this.database, 'marts', 'fct_assignments') %}
 {% set former = adapter.get_relation(this.database, this.schema, this.identifier) %}
 
 with people as (
@@ -45,6 +45,11 @@ addresses_stated as (
         and ({{ is_new() }} or {{ has_come('occurred_at') }})
 ),
 
+tasks_seen as (
+    select handoff_task_key as task_key from {{ ref('stg_salesforce__tasks') }}
+    where {{ is_new() }}
+),
+
 touched as (
     select person_id from people
     where record_key in (select record_key from changed)
@@ -65,10 +70,29 @@ touched as (
             resolved.since = '{{ var("since") }}'
             and mapped.person_id is distinct from resolved.person_id
     {% endif %}
-    {% if former_activities and not flags.FULL_REFRESH %}
+    {% if former_map and not flags.FULL_REFRESH %}
         union
-        select person_id from {{ former_activities }}
-        where activity_id in (select activity_id from activities where {{ is_new() }})
+        select person_id from {{ former_map }}
+        where record_key in (
+            select former_record_key from activities
+            where {{ is_new() }} and former_record_key is not null
+        )
+    {% endif %}
+    union
+    select person_id from {{ ref('stg_events__receipts') }}
+    where {{ is_new() }}
+    union
+    -- Identity may have given the lead to somebody else since.
+    select external_id as person_id from {{ ref('int_salesforce__leads_confirmed') }}
+    where
+        record_id in (
+            select record_id from {{ ref('stg_salesforce__leads') }}
+            where {{ is_new() }} or {{ has_come('occurred_at') }}
+        )
+    {% if former_assignments and not flags.FULL_REFRESH %}
+        union
+        select person_id from {{ former_assignments }}
+        where task_key in (select task_key from tasks_seen)
     {% endif %}
     union
     select people.person_id

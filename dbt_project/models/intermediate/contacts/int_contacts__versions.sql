@@ -1,4 +1,11 @@
-{{ config(materialized='view') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    pre_hook="{% if is_incremental() %}delete from {{ this }} where {{ is_new() }}{% endif %}",
+) }}
+
+-- Kept as a table, so that what a batch says of a record finds that record's other versions by a number, and reads no documents again.
+-- What an attempt that died had appended goes first.
 
 with versions as (
     {{ union_by_name([
@@ -14,3 +21,6 @@ select
     coalesce(seq, 0) as seq,
     row(occurred_at, received_at, coalesce(seq, 0)) as version_order,
 from versions
+{% if is_incremental() %}
+    where {{ is_new() }}
+{% endif %}

@@ -1,3 +1,6 @@
+{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key='person_id') }}
+
+-- depends_on: {{ ref('int_batch__touched_people') }}
 -- Whether a person may be pushed to a destination: every rule must pass, the most restrictive current consent of its channel counts, and
 -- unknown is what the rule says. A no stated for an e-mail address counts for everybody who has the address, a yes only for whom it is
 -- from.
@@ -8,11 +11,16 @@ with rules as (
 
 people as (
     select person_id from {{ ref('dim_people') }}
+    where {{ where_touched() }}
 ),
 
 consents as (
     select * from {{ ref('fct_consents') }}
     where is_current
+),
+
+identities as (
+    select * from {{ ref('int_identity__people') }}
 ),
 
 -- Shared mailboxes and blocked values link nobody, so what is stated for such an address is said by a person of its own, and whoever asked
@@ -25,12 +33,18 @@ addresses as (
     where identifier_type = 'email'
 ),
 
-stated_for_addresses as (
-    select
-        {{ guid(["'consent'", 'consent_record_id']) }} as consent_id,
-        {{ record_key('system', "'email'", 'lower(trim(email))') }} as record_key,
-    from {{ ref('stg_events__consents') }}
-    where contact_id is null and email is not null
+mailboxes as (
+    select distinct
+        owners.person_id,
+        sharing.record_key,
+    from identities as owners
+    inner join addresses as own on owners.record_key = own.record_key
+    inner join addresses as sharing on own.identifier_key = sharing.identifier_key
+    inner join identities as mailbox on sharing.record_key = mailbox.record_key
+    where
+        mailbox.record_type = 'email'
+        and owners.person_id <> mailbox.person_id
+        and owners.person_id in (select people.person_id from people)
 ),
 
 heard as (
@@ -42,20 +56,17 @@ heard as (
         status,
         true as is_own,
     from consents
+    where person_id in (select people.person_id from people)
     union all
-    select distinct
-        owners.person_id,
+    select
+        mailboxes.person_id,
         consents.consent_id,
         consents.channel,
         consents.purpose,
         consents.status,
         false as is_own,
-    from consents
-    inner join stated_for_addresses on consents.consent_id = stated_for_addresses.consent_id
-    inner join addresses as stated on stated_for_addresses.record_key = stated.record_key
-    inner join addresses as sharing on stated.identifier_key = sharing.identifier_key
-    inner join {{ ref('int_identity__people') }} as owners on sharing.record_key = owners.record_key
-    where consents.person_id <> owners.person_id
+    from mailboxes
+    inner join consents on mailboxes.record_key = consents.record_key
 ),
 
 judged as (

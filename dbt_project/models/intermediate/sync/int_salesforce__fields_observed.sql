@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='record_id') }}
+
 -- What Salesforce says a lead's fields are, as far as we know: the newest poll, overlaid by what later confirmed writes read back.
 {% set fields = {
     'Email': 'email', 'Phone': 'phone', 'FirstName': 'first_name', 'LastName': 'last_name', 'Company': 'company', 'Title': 'job_title',
@@ -8,6 +10,9 @@
 with leads as (
     select *
     from {{ ref('stg_salesforce__leads') }}
+    {% if is_incremental() %}
+        where {{ is_new() }}
+    {% endif %}
     qualify row_number() over (partition by record_id order by occurred_at desc, received_at desc) = 1
 ),
 
@@ -18,6 +23,9 @@ receipts as (
         and object = 'Lead'
         and status in ('confirmed', 'superseded')
         and record_id is not null
+        {% if is_incremental() %}
+            and {{ is_new() }}
+        {% endif %}
 ),
 
 polled as (
@@ -64,18 +72,44 @@ written as (
     from read_back
 ),
 
-unioned as (
+observed as (
     select * from polled
     union all
     select * from written
+),
+
+-- What is known already is an observation like the others: the newest of all counts, in whatever order they come.
+unioned as (
+    select * from observed
+    {% if is_incremental() %}
+        union all
+        select
+            record_id,
+            field,
+            observed_value as value,
+            observed_at,
+            false as is_ours,
+        from {{ this }}
+        where record_id in (select record_id from observed)
+        union all
+        select
+            record_id,
+            field,
+            last_written_value as value,
+            last_written_at as observed_at,
+            true as is_ours,
+        from {{ this }}
+        where was_written and record_id in (select record_id from observed)
+    {% endif %}
 )
 
 select
     record_id,
     field,
-    arg_max_null(value, observed_at) as observed_value,
-    arg_max_null(value, observed_at) filter (where is_ours) as last_written_value,
+    arg_max_null(value, row(observed_at, is_ours, value)) as observed_value,
+    arg_max_null(value, row(observed_at, value)) filter (where is_ours) as last_written_value,
     bool_or(is_ours) as was_written,
     max(observed_at) as observed_at,
+    max(observed_at) filter (where is_ours) as last_written_at,
 from unioned
 group by record_id, field

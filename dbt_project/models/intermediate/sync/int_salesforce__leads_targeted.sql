@@ -1,12 +1,16 @@
+{{ config(materialized='incremental', incremental_strategy='replace_decided', unique_key='person_id') }}
+
+-- depends_on: {{ ref('int_batch__touched_people') }}
 -- The lead record that stands for an assigned person in Salesforce, if there is one: polled, or confirmed by a receipt
 -- before the next poll.
 with assignments as (
     select * from {{ ref('fct_assignments') }}
+    where {{ where_touched() }}
 ),
 
 records as (
     select * from {{ ref('entity_map') }}
-    where system = 'salesforce'
+    where system = 'salesforce' and {{ where_touched() }}
 ),
 
 contacts as (
@@ -27,13 +31,9 @@ confirmed as (
         receipts.external_id,
         max(receipts.record_id) filter (where gone.record_id is null) as record_id,
         bool_or(gone.record_id is not null) as has_gone,
-    from {{ ref('stg_events__receipts') }} as receipts
+    from {{ ref('int_salesforce__leads_confirmed') }} as receipts
     left join gone on receipts.record_id = gone.record_id
-    where
-        receipts.system = 'salesforce'
-        and receipts.object = 'Lead'
-        and receipts.status in ('confirmed', 'superseded')
-        and receipts.record_id is not null
+    where {{ where_touched('receipts.external_id') }}
     group by receipts.external_id
 ),
 

@@ -1,3 +1,6 @@
+{{ config(materialized='incremental', incremental_strategy='replace_decided', unique_key='person_id') }}
+
+-- depends_on: {{ ref('int_batch__touched_people') }}
 {% set fields = {
     'Email': 'email', 'Phone': 'phone', 'FirstName': 'first_name', 'LastName': 'last_name', 'Company': 'company', 'Title': 'job_title',
     'LeadSource': 'lead_source', 'OwnerId': 'owner_salesforce_id', 'Handoff_Person_Id__c': 'person_id',
@@ -7,11 +10,13 @@
 with assignments as (
     select *
     from {{ ref('fct_assignments') }}
+    where {{ where_touched() }}
     qualify row_number() over (partition by person_id order by assigned_at desc, assignment_id asc) = 1
 ),
 
 mqls as (
     select * from {{ ref('fct_mqls') }}
+    where {{ where_touched() }}
 ),
 
 people as (
@@ -24,7 +29,7 @@ reps as (
 ),
 
 accounts as (
-    select * from {{ ref('dim_accounts') }}
+    select * from {{ ref('int_accounts__grouped') }}
 ),
 
 targets as (
@@ -44,16 +49,6 @@ observed as (
 field_policies as (
     select * from {{ source('raw_policies', 'sync_fields') }}
     where destination = 'salesforce' and object = 'Lead' and is_active
-),
-
-causes as (
-    select
-        mqls.mql_id,
-        arg_max(activities.trace_parent, activities.occurred_at) as trace_parent,
-    from mqls
-    inner join {{ ref('fct_activities') }} as activities
-        on mqls.person_id = activities.person_id and mqls.reached_at >= activities.occurred_at
-    group by mqls.mql_id
 ),
 
 -- Who is a contact in the CRM already is not made a lead again. What a field there cannot hold is cut, an address or a number left out, or
@@ -86,7 +81,7 @@ desired as (
         {{ salesforce_instant('mqls.reached_at') }} as mql_at,
         left({{ reasons_text('mqls.reasons', "'; '") }}, 255) as mql_reasons,
         coalesce(consents.is_consented, false) as is_consented,
-        causes.trace_parent,
+        mqls.trace_parent,
     from assignments
     inner join mqls on assignments.mql_id = mqls.mql_id
     inner join people on assignments.person_id = people.person_id
@@ -94,7 +89,6 @@ desired as (
     left join reps on assignments.rep_id = reps.rep_id
     left join accounts on people.account_id = accounts.account_id
     left join consents on people.person_id = consents.person_id
-    left join causes on mqls.mql_id = causes.mql_id
     where targets.contact_record_id is null or targets.lead_record_id is not null
 ),
 

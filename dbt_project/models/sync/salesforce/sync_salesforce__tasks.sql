@@ -1,10 +1,15 @@
+{{ config(materialized='incremental', incremental_strategy='replace_decided', unique_key='person_id') }}
+
+-- depends_on: {{ ref('int_batch__touched_people') }}
 -- The follow-up task of an assignment is made once; from then on it is the rep's.
 with assignments as (
     select * from {{ ref('fct_assignments') }}
+    where {{ where_touched() }}
 ),
 
 mqls as (
     select * from {{ ref('fct_mqls') }}
+    where {{ where_touched() }}
 ),
 
 people as (
@@ -28,15 +33,8 @@ consents as (
 ),
 
 known_tasks as (
-    select handoff_task_key as task_key
-    from {{ ref('stg_salesforce__tasks') }}
-    where handoff_task_key is not null
-    union
-    select external_id as task_key
-    from {{ ref('stg_events__receipts') }}
-    where system = 'salesforce' and object = 'Task' and status in ('confirmed', 'superseded')
+    select task_key from {{ ref('int_salesforce__tasks_known') }}
 ),
-
 
 desired as (
     select

@@ -1,0 +1,27 @@
+{{ config(materialized='incremental', incremental_strategy='append') }}
+
+-- Follow-up tasks that exist in Salesforce or did: polled, or confirmed by a receipt before the next poll.
+with seen as (
+    select handoff_task_key as task_key
+    from {{ ref('stg_salesforce__tasks') }}
+    where
+        handoff_task_key is not null
+        {% if is_incremental() %}
+            and {{ is_new() }}
+        {% endif %}
+    union
+    select external_id as task_key
+    from {{ ref('stg_events__receipts') }}
+    where
+        system = 'salesforce'
+        and object = 'Task'
+        and status in ('confirmed', 'superseded')
+        {% if is_incremental() %}
+            and {{ is_new() }}
+        {% endif %}
+)
+
+select * from seen
+{% if is_incremental() %}
+    where task_key not in (select task_key from {{ this }})
+{% endif %}
