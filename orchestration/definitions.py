@@ -14,6 +14,7 @@ from orchestration.assets.transform import (
     published_keys,
     transform_assets,
 )
+from orchestration.hot_path import run_hot_path
 from orchestration.jobs import jobs
 from orchestration.schedules import schedules
 from orchestration.sensors import sensors
@@ -38,7 +39,7 @@ def defs() -> dg.Definitions:
         asset_checks=[validate_sync, test_warehouse],
         # Materialising from the UI too: a process per step costs seconds, and one process writes the warehouse.
         executor=dg.in_process_executor,
-        jobs=jobs(list(test_warehouse.check_keys), decisions),
+        jobs=[*jobs(list(test_warehouse.check_keys)), run_hot_path],
         sensors=sensors(),
         schedules=schedules(),
     )

@@ -22,6 +22,12 @@ concurrency:
   pools:
     granularity: run
     default_limit: 1
+event_log_storage:
+  module: dagster._core.storage.event_log
+  class: ConsolidatedSqliteEventLogStorage
+  config:
+    base_dir:
+      env: DAGSTER_HOME
 run_monitoring:
   enabled: true
   start_timeout_seconds: 180

@@ -15,25 +15,11 @@ DATA_DOCS = "build_data_docs_job"
 MAX_RUNTIME_SECONDS = 3600
 
 
-def jobs(
-    dbt_tests: Sequence[dg.AssetCheckKey], decisions: Sequence[dg.AssetKey]
-) -> list[dg.UnresolvedAssetJobDefinition]:
-    """The jobs; `dbt_tests` have one of their own, because they read whole tables and a micro-batch may not.
-
-    `decisions` are the tables that what is sent is made of: the hot path makes those and nothing else.
-    """
+def jobs(dbt_tests: Sequence[dg.AssetCheckKey]) -> list[dg.UnresolvedAssetJobDefinition]:
+    """The jobs of assets; `dbt_tests` have one of their own, because they read whole tables and a micro-batch may not."""
     tests = dg.AssetSelection.checks(*dbt_tests)
     quality = dg.AssetSelection.groups("quality")
-    hot = dg.AssetSelection.assets(*decisions) | dg.AssetSelection.groups("raw_events")
-    pushes = dg.AssetSelection.groups("ops") & dg.AssetSelection.key_substring("ops/pushes_")
     return [
-        dg.define_asset_job(
-            HOT_PATH,
-            selection=(hot | pushes) - tests,
-            executor_def=dg.in_process_executor,
-            description="What somebody waits for: land the log, decide, push. No polls, nothing that only people read.",
-            tags={"dagster/max_runtime": str(MAX_RUNTIME_SECONDS)},
-        ),
         dg.define_asset_job(
             MICRO_BATCH,
             selection=dg.AssetSelection.all() - quality - tests,

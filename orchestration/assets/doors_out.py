@@ -37,7 +37,11 @@ def sync_keys(system: str) -> list[dg.AssetKey]:
 )
 def validate_sync(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """Great Expectations on what is about to be sent."""
-    settings = Settings()
+    yield from judge_sync(Settings())
+
+
+def judge_sync(settings: Settings) -> Iterator[dg.AssetCheckResult]:
+    """Judge every sync model as it stands."""
     report("validating what is about to be sent")
     with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
         results = {
@@ -105,41 +109,43 @@ def _push_asset(system: str) -> dg.AssetsDefinition:
         freshness_policy=FRESHNESS,
     )
     def push(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        settings = Settings()
-        if not is_configured(settings, system):
-            context.log.info("%s is not configured: nothing is pushed", system)
-            return dg.MaterializeResult(metadata={"configured": False})
-        report(f"planning what {system} is told")
-        started = time.monotonic()
-        with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
-            planned = make_plan(settings, system, as_of=datetime.now(UTC))
-            applied = apply(
-                settings,
-                planned.plan.plan_id,
-                progress=lambda name, done, total: report(
-                    f"{system}: {name} {done:,} of {total:,}"
-                ),
-            )
-        seconds = time.monotonic() - started
-        counts = applied.counts()
-        rejected = [row for row in applied.rows if row.status in ("failed", "refused")]
-        table = "\n".join(
-            ["| object | external id | code | message |", "|---|---|---|---|"]
-            + [
-                f"| {row.object} | {row.external_id} | {row.code} | {row.message} |"
-                for row in rejected[:50]
-            ]
-        )
-        return dg.MaterializeResult(
-            metadata={
-                "configured": True,
-                "plan_id": planned.plan.plan_id,
-                "rows_planned": len(planned.plan.operations),
-                **{f"rows_{name}": count for name, count in counts.items()},
-                "halted": applied.halted or "",
-                "seconds": round(seconds, 3),
-                "rejected": dg.MetadataValue.md(table if rejected else "none"),
-            }
-        )
+        return push_to(Settings(), system)
 
     return push
+
+
+def push_to(settings: Settings, system: str) -> dg.MaterializeResult[Any]:
+    """Plan and apply what a destination lacks; without its address nothing is pushed."""
+    key = dg.AssetKey(["ops", f"pushes_{system}"])
+    if not is_configured(settings, system):
+        return dg.MaterializeResult(asset_key=key, metadata={"configured": False})
+    report(f"planning what {system} is told")
+    started = time.monotonic()
+    with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
+        planned = make_plan(settings, system, as_of=datetime.now(UTC))
+        applied = apply(
+            settings,
+            planned.plan.plan_id,
+            progress=lambda name, done, total: report(f"{system}: {name} {done:,} of {total:,}"),
+        )
+    seconds = time.monotonic() - started
+    rejected = [row for row in applied.rows if row.status in ("failed", "refused")]
+    table = "\n".join(
+        ["| object | external id | code | message |", "|---|---|---|---|"]
+        + [
+            f"| {row.object} | {row.external_id} | {row.code} | {row.message} |"
+            for row in rejected[:50]
+        ]
+    )
+    return dg.MaterializeResult(
+        asset_key=key,
+        metadata={
+            "configured": True,
+            "plan_id": planned.plan.plan_id,
+            "rows_planned": len(planned.plan.operations),
+            **{f"rows_{name}": count for name, count in applied.counts().items()},
+            "halted": applied.halted or "",
+            "seconds": round(seconds, 3),
+            "rejected": dg.MetadataValue.md(table if rejected else "none"),
+        },
+    )

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -114,14 +114,20 @@ def land_events(
     context: dg.AssetExecutionContext,
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """From the event log into raw_events, with the contract's expectations run on the batch."""
-    settings = Settings()
+    yield from land_log(Settings(), context.log.warning, EVENT_TABLES)
+
+
+def land_log(
+    settings: Settings, warn: Callable[[str], None], tables: Sequence[str] | None = None
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """Land the log and tell of each of `tables`, by default of those that something landed in."""
     report("landing events from the log")
     with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
         landed = events.land_events(settings)
         frames = _newest_frames(settings, "raw_events", _landed_tables(landed, EVENT_TABLES))
     for note in landed.unrepresentable:
-        context.log.warning("kept in the log, null in the warehouse: %s", note)
-    for table in EVENT_TABLES:
+        warn(f"kept in the log, null in the warehouse: {note}")
+    for table in frames if tables is None else tables:
         key = table_key("raw_events", table)
         yield dg.MaterializeResult(asset_key=key, metadata=_landed_metadata(landed, table))
         yield _meets_contract(key, f"raw_events__{table}", frames.get(table))

@@ -88,34 +88,15 @@ def transform_assets(
     def transform_warehouse(
         context: dg.AssetExecutionContext, config: TransformConfig
     ) -> Iterator[dg.MaterializeResult[Any]]:
-        settings = Settings()
-        as_of = datetime.fromisoformat(config.as_of) if config.as_of else datetime.now(UTC)
         scope: Scope = (
             "decisions" if context.selected_asset_keys.issubset(decisions) else "everything"
         )
-        report("transforming")
-        with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
-            done = transform(
-                settings,
-                as_of=as_of,
-                full_refresh=config.full_refresh,
-                scope=scope,
-                on_node=lambda node: report(f"transforming: {node.schema}.{node.name}"),
-            )
-        context.log.info("%s nodes in %.1f s (%s)", len(done.nodes), done.seconds, done.reason)
-        seconds = {(node.schema, node.name): node.seconds for node in done.nodes}
-        for spec in specs:
-            schema, name = spec.key.path[-2:]
-            if (schema, name) not in seconds or spec.key not in context.selected_asset_keys:
-                continue
-            metadata: dict[str, Any] = {
-                "as_of": as_of.isoformat(),
-                "batch_range": f"({done.since or 'start'}, {done.through}]",
-                "seconds": round(seconds[(schema, name)], 3),
-            }
-            if (schema, name) in done.rows:
-                metadata["dagster/row_count"] = done.rows[(schema, name)]
-            yield dg.MaterializeResult(asset_key=spec.key, metadata=metadata)
+        made = {result.asset_key: result for result in bring_up_to_date(Settings(), config, scope)}
+        yield from (
+            made[spec.key]
+            for spec in specs
+            if spec.key in made and spec.key in context.selected_asset_keys
+        )
 
     @dg.multi_asset_check(name="test_warehouse", specs=list(check_specs), pool=WAREHOUSE_POOL)
     def test_warehouse(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
@@ -139,6 +120,32 @@ def transform_assets(
             )
 
     return transform_warehouse, test_warehouse
+
+
+def bring_up_to_date(
+    settings: Settings, config: TransformConfig, scope: Scope
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Run the transform and tell of each table it made."""
+    as_of = datetime.fromisoformat(config.as_of) if config.as_of else datetime.now(UTC)
+    report("transforming")
+    with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
+        done = transform(
+            settings,
+            as_of=as_of,
+            full_refresh=config.full_refresh,
+            scope=scope,
+            on_node=lambda node: report(f"transforming: {node.schema}.{node.name}"),
+        )
+    for node in done.nodes:
+        metadata: dict[str, Any] = {
+            "as_of": as_of.isoformat(),
+            "batch_range": f"({done.since or 'start'}, {done.through}]",
+            "seconds": round(node.seconds, 3),
+            "reason": done.reason,
+        }
+        if (node.schema, node.name) in done.rows:
+            metadata["dagster/row_count"] = done.rows[(node.schema, node.name)]
+        yield dg.MaterializeResult(asset_key=table_key(node.schema, node.name), metadata=metadata)
 
 
 def published_keys(project: dict[str, Any]) -> list[dg.AssetKey]:

@@ -24,7 +24,9 @@ priorities as (
 
 consents as (
     select * from {{ ref('fct_consents') }}
-    where is_current
+    where
+        is_current
+        and {{ where_touched() }}
 ),
 
 ranked as (

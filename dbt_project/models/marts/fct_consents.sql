@@ -5,6 +5,13 @@ with consents as (
     {{ union_by_name([ref('stg_events__consents'), ref('stg_hubspot__consents')]) }}
 ),
 
+records as (
+    select * from {{ ref('entity_map') }}
+    where
+        person_id is not null
+        and {{ where_touched() }}
+),
+
 keyed as (
     select
         *,
@@ -14,14 +21,12 @@ keyed as (
             'coalesce(contact_id, lower(trim(email)))'
         ) }} as record_key,
     from consents
-    where occurred_at <= {{ as_of() }}
-),
-
-records as (
-    select * from {{ ref('entity_map') }}
     where
-        person_id is not null
-        and {{ where_touched() }}
+        occurred_at <= {{ as_of() }}
+        {% if is_incremental() %}
+            -- Sorted out by what they name, before a key is made of it.
+            and (system, coalesce(contact_id, lower(trim(email)))) in (select (system, record_id) from records)
+        {% endif %}
 )
 
 select
