@@ -48,8 +48,8 @@ _TAKEN_AS_THEY_ARE: frozenset[Kind] = frozenset({"text", "integer", "number", "b
 
 
 def land_events(settings: Settings, progress: Progress | None = None) -> Landed:
-    """Append to raw_events what the log has beyond it; afterwards every raw table exists, if need
-    be empty.
+    """Append to raw_events what the log has beyond it when this is called; afterwards every raw
+    table exists, if need be empty.
 
     The cursor is the greatest `seq` of finished loads, so a landing that died is repeated from
     where it began. Raises WAREHOUSE_LOCKED or WAREHOUSE_CORRUPT.
@@ -65,7 +65,9 @@ def land_events(settings: Settings, progress: Progress | None = None) -> Landed:
             records = [table for table in schemas if table != REJECTIONS]
             cursor = first = raw.greatest("seq", records)
             refused = raw.greatest("seq", [REJECTIONS])
-            while True:
+            # Up to where the log ends now: under steady traffic it never ends.
+            end, refused_end = reader.last_seq(), reader.last_quarantine_id()
+            while cursor < end or refused < refused_end:
                 pieces, last = _read_events(reader, cursor, unrepresentable)
                 rejected, last_refused = _read_rejections(reader, refused, schemas[REJECTIONS])
                 pieces += rejected
