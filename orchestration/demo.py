@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ class DemoResult:
     seconds: float
     timings: list[tuple[str, float]]
     funnel: list[tuple[str, int]]
-    latency: list[tuple[str, float]]
+    latency: list[dict[str, Any]]
     mqls: list[dict[str, Any]]
     kpis: list[dict[str, Any]]
     quarantine: list[dict[str, Any]]
@@ -65,7 +65,7 @@ def run_demo(settings: Settings, *, seed: int, fresh: bool, say: Say) -> DemoRes
         with step("starting the simulated company and the edge"):
             demo_settings = stack.enter_context(_servers(home, seed))
             # Imported while the servers start: both take seconds, on two cores.
-            from orchestration.micro_batch import run_micro_batches
+            from orchestration.micro_batch import run_hot_path, run_micro_batches
             from orchestration.progress import listening
         with listening(say):
             with step("history: poll MAP, CRM and calendar, decide, push"):
@@ -74,10 +74,11 @@ def run_demo(settings: Settings, *, seed: int, fresh: bool, say: Say) -> DemoRes
                 world = _world(home, seed)
                 sent_at = datetime.now(UTC)
                 _send_live_traffic(demo_settings, world)
-            with step("micro-batch: from the form submit to the confirmed lead"):
-                live = run_micro_batches(demo_settings)
-    latency = _latency(demo_settings, sent_at, live.batches[0].steps)
-    return _result(demo_settings, home, seed, started, timings, latency)
+            with step("hot path: from the form submit to the confirmed lead"):
+                run_hot_path(demo_settings)
+            with step("micro-batch: receipts, marts, the serving file"):
+                run_micro_batches(demo_settings)
+    return _result(demo_settings, home, seed, started, timings, sent_at)
 
 
 @contextlib.contextmanager
@@ -188,69 +189,19 @@ def _send_live_traffic(settings: Settings, world: Any) -> None:
             client.post("/v1/events", json=event)
 
 
-def _latency(
-    settings: Settings, sent_at: datetime, steps: dict[str, float]
-) -> list[tuple[str, float]]:
-    """Median seconds of each stage of form → CRM over the live submits, from the receipts, and the batch's own steps."""
-    rows = _ask(
-        settings,
-        """
-        select
-            epoch_us(max(activities.loaded_at)) / 1e6 as loaded, epoch_us(max(activities.received_at)) / 1e6 as received,
-            epoch_us(max(pushes.planned_at)) / 1e6 as planned, epoch_us(max(pushes.sent_at)) / 1e6 as sent,
-            epoch_us(min(pushes.confirmed_at)) / 1e6 as confirmed
-        from marts.fct_pushes as pushes
-        join marts.fct_activities as activities using (person_id)
-        where pushes.object = 'Lead' and pushes.is_confirmed and activities.system = 'web'
-            and pushes.planned_at >= $sent_at::timestamptz and activities.received_at >= $sent_at::timestamptz
-        group by pushes.person_id
-        """,
-        {"sent_at": sent_at},
-    )
-    if not rows:
-        return []
-
-    def median(values: Sequence[float]) -> float:
-        return sorted(values)[len(values) // 2]
-
-    stages = [
-        ("accepted → landed", "received", "loaded"),
-        ("landed → decided and planned", "loaded", "planned"),
-        ("planned → sent", "planned", "sent"),
-        ("sent → confirmed in the CRM", "sent", "confirmed"),
-        ("form submit → confirmed lead", "received", "confirmed"),
-    ]
-    return [
-        (name, median([row[end] - row[begin] for row in rows])) for name, begin, end in stages
-    ] + [
-        (f"  of which {name}", seconds)
-        for name, seconds in sorted(steps.items(), key=lambda item: -item[1])[:1]
-    ]
-
-
-def _ask(
-    settings: Settings, sql: str, values: dict[str, Any] | None = None
-) -> list[dict[str, Any]]:
-    from orchestration.serving import open_serving
-
-    with contextlib.closing(open_serving(settings)) as connection:
-        cursor = connection.execute(sql, values or {})
-        names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
 def _result(
     settings: Settings,
     home: Path,
     seed: int,
     started: float,
     timings: list[tuple[str, float]],
-    latency: list[tuple[str, float]],
+    sent_at: datetime,
 ) -> DemoResult:
     from orchestration.overview import (
         funnel,
         held_back,
         kpis,
+        latency,
         newest_mqls,
         push_outcomes,
         quarantined,
@@ -262,7 +213,7 @@ def _result(
         seconds=time.monotonic() - started,
         timings=timings,
         funnel=funnel(settings),
-        latency=latency,
+        latency=latency(settings, since=sent_at),
         mqls=newest_mqls(settings, 5),
         kpis=kpis(settings),
         quarantine=quarantined(settings),

@@ -108,6 +108,15 @@ def run_micro_batches(
     return RunReport(tuple(batches), pages)
 
 
+def run_hot_path(settings: Settings) -> Batch:
+    """What somebody waits for, once: land, decide, push. The receipts are the next batch's, as is what people read."""
+    from orchestration.definitions import defs
+    from orchestration.jobs import HOT_PATH
+
+    with warehouse_writer(settings), open_instance(settings) as instance:
+        return run_batch(settings, defs().resolve_job_def(HOT_PATH), instance)
+
+
 def run_batch(
     settings: Settings,
     job: dg.JobDefinition,

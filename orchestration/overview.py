@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from ingestion.settings import Settings
@@ -76,6 +77,37 @@ def newest_mqls(settings: Settings, limit: int) -> list[Row]:
     return [{**row, "reasons": json.loads(row["reasons"])} for row in rows]
 
 
+def latency(settings: Settings, since: datetime | None = None) -> list[Row]:
+    """Seconds of each stage from form submit to confirmed lead, over the submits received from `since` on.
+
+    One row per stage with `stage`, `count` and the percentiles `p50`, `p95` and `p99`; the last two stages are the whole way, to the lead and
+    to its task. Empty when nothing was handed over.
+    """
+    stages = (
+        ("accepted → landed", "landing_seconds"),
+        ("landed → decided and planned", "decision_seconds"),
+        ("planned → sent", "queue_seconds"),
+        ("sent → confirmed in the CRM", "confirmation_seconds"),
+        ("form submit → confirmed lead", "lead_seconds"),
+        ("form submit → confirmed task", "task_seconds"),
+    )
+    percentiles = ", ".join(
+        f"quantile_cont({{column}}, {share}) as p{round(share * 100)}"
+        for share in (0.5, 0.95, 0.99)
+    )
+    return [
+        {"stage": stage, **row}
+        for stage, column in stages
+        for row in _ask(
+            settings,
+            f"select count({column}) as count, {percentiles.format(column=column)} "
+            "from marts.fct_handoff_latency where received_at >= $since::timestamptz "
+            f"having count({column}) > 0",
+            {"since": since or datetime.fromtimestamp(0, UTC)},
+        )
+    ]
+
+
 def kpis(settings: Settings) -> list[Row]:
     """Each KPI over all days and its main dimension: numerator, denominator, the fewest cases that say something, and the value if there
     are as many."""
@@ -125,8 +157,8 @@ def push_outcomes(settings: Settings) -> list[Row]:
     )
 
 
-def _ask(settings: Settings, sql: str) -> list[Row]:
+def _ask(settings: Settings, sql: str, values: Row | None = None) -> list[Row]:
     with contextlib.closing(open_serving(settings)) as connection:
-        cursor = connection.execute(sql)
+        cursor = connection.execute(sql, values)
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

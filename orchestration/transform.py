@@ -264,6 +264,21 @@ def transform(
     )
 
 
+def latency_figures(settings: Settings, as_of: datetime) -> dict[str, float]:
+    """Seconds from form submit to confirmed lead over the day before `as_of`, as p50, p95 and p99; empty when there were none."""
+    with _connect(settings) as connection:
+        row = connection.execute(
+            "select quantile_cont(lead_seconds, [0.5, 0.95, 0.99]) from marts.fct_handoff_latency "
+            "where received_at > ?::timestamptz - interval 1 day",
+            [as_of],
+        ).fetchone()
+    if row is None or row[0] is None:
+        return {}
+    return dict(
+        zip(("lead_seconds_p50", "lead_seconds_p95", "lead_seconds_p99"), row[0], strict=True)
+    )
+
+
 def decision_models(parsed: Manifest) -> dict[str, frozenset[str]]:
     """Tables the sync models are made of, themselves included, by dbt's unique id, each with the ids of all it is made of."""
     parents = {

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.02
 # A batch that failed is tried again, at first soon: most causes are an outside system's.
 RETRY_SECONDS = (1.0, 5.0, 30.0)
+# While leads come in without a pause, a whole micro-batch makes them wait: it gets this share of the time, and more only when it is quiet.
+BUSY_SHARE = 0.05
 # A second of the hot path is a run in Dagster's store: the newest are kept to look at, failures for ever.
 KEPT_RUNS = 500
 
@@ -55,7 +57,7 @@ def work(
     """Run batches until `stop` is set; the batch under way is finished first.
 
     The hot path runs whenever the log has news. A micro-batch (polls, everything people read, the serving file) runs at the start, when a
-    policy file changed, and every `refresh_seconds`. A batch that fails is logged and tried again; nothing of the log is lost by it, as
+    policy file changed, and every `refresh_seconds`, less often while news comes without a pause. A batch that fails is logged and tried again; nothing of the log is lost by it, as
     what landed stays and what did not is still in the log. Raises WORKER_RUNNING when this home has a worker.
     """
     with contextlib.ExitStack() as stack:
@@ -114,6 +116,7 @@ class _Worker:
         self._done = Mark(0, 0)
         self._policies: object = None
         self._refreshed_at = float("-inf")
+        self._refresh_took = 0.0
         self._failures = 0
 
     def run(self) -> None:
@@ -134,14 +137,19 @@ class _Worker:
             self._done = mark
             if job is self._whole:
                 self._refreshed_at, self._policies = time.monotonic(), policies
+                self._refresh_took = batch.seconds
                 self._forget_old_runs()
             self._on_batch(job.name, batch)
 
     def _due(self) -> dg.JobDefinition | None:
-        is_stale = time.monotonic() - self._refreshed_at >= self._settings.refresh_seconds
-        if is_stale or self._policy_stamp() != self._policies:
+        age = time.monotonic() - self._refreshed_at
+        has_news = self._mark() != self._done
+        patience = self._refresh_took / BUSY_SHARE if has_news else 0.0
+        if age >= max(self._settings.refresh_seconds, patience):
             return self._whole
-        return self._hot if self._mark() != self._done else None
+        if self._policy_stamp() != self._policies:
+            return self._whole
+        return self._hot if has_news else None
 
     def _mark(self) -> Mark:
         return Mark(self._reader.last_seq(), self._reader.last_quarantine_id())

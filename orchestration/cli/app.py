@@ -312,6 +312,27 @@ def query(
 
 
 @app.command()
+def latency(
+    hours: Annotated[float, typer.Option(min=0, help="Look back this far.")] = 24.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show how long a form submit takes to a lead with owner and task in the CRM, stage by stage, as p50, p95 and p99.
+
+    From marts.fct_handoff_latency in the published file; in `handoff ui` the same figures stand on that asset, over time.
+    """
+    from datetime import timedelta
+
+    from orchestration.cli.screens import print_latency
+    from orchestration.overview import latency as percentiles
+
+    rows = percentiles(Settings(), since=datetime.now(UTC) - timedelta(hours=hours))
+    if as_json:
+        _print_json(rows)
+    else:
+        print_latency(rows, hours)
+
+
+@app.command()
 def serve(
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; default HANDOFF_EDGE_HOST.")

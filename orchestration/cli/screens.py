@@ -429,6 +429,42 @@ def print_doctor(findings: Findings) -> None:
         console.print(table)
 
 
+def print_latency(rows: Sequence[dict[str, Any]], hours: float) -> None:
+    """The way from form submit to CRM, stage by stage."""
+    console = _console()
+    if not rows:
+        console.print(f"No form submit of the last {hours:g} hours became a lead in the CRM.")
+        return
+    console.print(
+        Text(
+            f"Form submit → CRM, {rows[-1]['count']:,} handoffs of the last {hours:g} hours",
+            style="bold",
+        )
+    )
+    _print_latency(console, rows)
+
+
+def _print_latency(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    longest = max((row["p95"] for row in rows), default=0.0) or 1.0
+    if rows:
+        console.print(f"  {'':<30}{'p50':>8}{'p95':>8}{'p99':>8}", style="dim")
+    for row in rows:
+        is_whole = row["stage"].startswith("form submit")
+        console.print(
+            Text(
+                f"  {row['stage']:<30}{row['p50']:>6.1f} s{row['p95']:>6.1f} s{row['p99']:>6.1f} s  "
+                + "█" * max(1, round(_BAR_CELLS * row["p95"] / longest)),
+                style="bold" if is_whole else "",
+            )
+        )
+    stages_only = [row for row in rows if not row["stage"].startswith("form submit")]
+    if stages_only:
+        slowest = max(stages_only, key=lambda row: row["p50"])
+        console.print(
+            f"  slowest step: {slowest['stage']} ({slowest['p50']:.1f} s)", style="yellow"
+        )
+
+
 def print_demo(result: DemoResult) -> None:
     """The first screen: funnel, latency, newest MQLs, KPIs, quarantine, and where to look next."""
     from orchestration.overview import KPI_GROUPS, KPI_TITLES
@@ -468,15 +504,8 @@ def print_demo(result: DemoResult) -> None:
         )
         former = count if name != "activities" else None
 
-    console.print(Text("\nForm submit → CRM (median of the live form submits)", style="bold"))
-    for name, seconds in result.latency:
-        console.print(f"  {name:<36}{seconds:7.1f} s")
-    if result.latency:
-        stages_only = [
-            row for row in result.latency if not row[0].startswith(("form submit", "  "))
-        ]
-        slowest = max(stages_only, key=lambda item: item[1])
-        console.print(f"  slowest step: {slowest[0]} ({slowest[1]:.1f} s)", style="yellow")
+    console.print(Text("\nForm submit → CRM (the live form submits)", style="bold"))
+    _print_latency(console, result.latency)
 
     console.print(Text("\nNewest MQLs", style="bold"))
     now = datetime.now(UTC)

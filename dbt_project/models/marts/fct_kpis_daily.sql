@@ -29,6 +29,10 @@ pushes as (
     select * from {{ ref('fct_pushes') }}
 ),
 
+handoffs as (
+    select * from {{ ref('fct_handoff_latency') }}
+),
+
 meetings as (
     select * from {{ ref('fct_meetings') }}
 ),
@@ -50,44 +54,16 @@ reported_merges as (
     select * from {{ ref('stg_events__merges') }}
 ),
 
--- Form submit -> confirmed lead; history loaded in bulk tells nothing about latency, so what arrived long after it happened is left out.
-submits as (
-    select
-        mqls.mql_id,
-        max(activities.received_at) as submitted_at,
-        any_value(activities.system) as system,
-    from mqls
-    inner join activities
-        on
-            mqls.person_id = activities.person_id
-            and activities.activity_type = 'form_submit'
-            and mqls.reached_at >= activities.occurred_at
-    cross join settings
-    where {{ seconds_between('activities.occurred_at', 'activities.received_at') }} < settings.backfill_after_hours * 3600
-    group by mqls.mql_id
-),
-
-confirmed_leads as (
-    select
-        assignments.mql_id,
-        min(pushes.confirmed_at) as confirmed_at,
-    from pushes
-    inner join assignments on contains(pushes.reasons, assignments.assignment_id)
-    where pushes.object = 'Lead' and pushes.is_confirmed
-    group by assignments.mql_id
-),
-
 lead_ingestion_latency as (
     select
         'lead_ingestion_latency' as kpi,
-        cast(submits.submitted_at as date) as kpi_date,
+        cast(received_at as date) as kpi_date,
         'system' as dimension,
-        submits.system as dimension_value,
-        sum({{ seconds_between('submits.submitted_at', 'confirmed_leads.confirmed_at') }}) as numerator,
+        system as dimension_value,
+        sum(lead_seconds) as numerator,
         count(*) as denominator,
-    from submits
-    inner join confirmed_leads on submits.mql_id = confirmed_leads.mql_id
-    group by cast(submits.submitted_at as date), submits.system
+    from handoffs
+    group by cast(received_at as date), system
 ),
 
 event_delivery_success as (
