@@ -14,7 +14,7 @@ from ingestion.landing.warehouse import held_open
 from ingestion.settings import Settings
 from orchestration.data_docs import refresh_data_docs
 from orchestration.instance import PID_TAG, open_instance
-from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
+from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer, writer_patience
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -92,7 +92,10 @@ def run_micro_batches(
     from orchestration.jobs import MICRO_BATCH
 
     batches: list[Batch] = []
-    with warehouse_writer(settings), open_instance(settings) as instance:
+    with (
+        warehouse_writer(settings, wait_seconds=writer_patience(settings)),
+        open_instance(settings) as instance,
+    ):
         job = defs().resolve_job_def(MICRO_BATCH)
         try:
             while len(batches) < MAX_BATCHES:
@@ -113,7 +116,10 @@ def run_hot_path(settings: Settings) -> Batch:
     from orchestration.definitions import defs
     from orchestration.jobs import HOT_PATH
 
-    with warehouse_writer(settings), open_instance(settings) as instance:
+    with (
+        warehouse_writer(settings, wait_seconds=writer_patience(settings)),
+        open_instance(settings) as instance,
+    ):
         return run_batch(settings, defs().resolve_job_def(HOT_PATH), instance)
 
 

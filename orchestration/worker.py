@@ -102,8 +102,12 @@ class _Worker:
         stop: threading.Event,
         on_batch: Callable[[str, Batch], None],
     ) -> None:
+        from expectations.context import ephemeral_context
         from orchestration.definitions import defs
         from orchestration.jobs import HOT_PATH, MICRO_BATCH
+
+        # Imports Great Expectations, for seconds; otherwise the first lead would wait for it.
+        ephemeral_context()
 
         definitions = defs()
         self._settings = settings

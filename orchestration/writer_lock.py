@@ -80,6 +80,11 @@ def running_worker(settings: Settings) -> str | None:
         return None if _try_lock(file) else _holder(file)
 
 
+def writer_patience(settings: Settings) -> float:
+    """Seconds a command waits for the warehouse: none for another command, which may take minutes; a worker lets go after each batch."""
+    return WRITER_WAIT_SECONDS if running_worker(settings) else 0.0
+
+
 def _acquire(settings: Settings, path: Path, wait_seconds: float) -> IO[str]:
     settings.root.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + wait_seconds

@@ -229,11 +229,11 @@ def plan(
     """Show what would be written to a destination, and seal it; nothing is sent."""
     from orchestration import push
     from orchestration.cli.screens import print_plan
-    from orchestration.writer_lock import warehouse_writer
+    from orchestration.writer_lock import warehouse_writer, writer_patience
 
     settings = Settings()
     push.require_destination(system)
-    with warehouse_writer(settings):
+    with warehouse_writer(settings, wait_seconds=writer_patience(settings)):
         planned = push.make_plan(settings, system, as_of=_instant(as_of) or datetime.now(UTC))
     if as_json:
         _print_json(
@@ -262,10 +262,13 @@ def apply(
     """
     from orchestration import push
     from orchestration.cli.screens import operation_progress, print_applied
-    from orchestration.writer_lock import warehouse_writer
+    from orchestration.writer_lock import warehouse_writer, writer_patience
 
     settings = Settings()
-    with warehouse_writer(settings), operation_progress(quiet=as_json) as progress:
+    with (
+        warehouse_writer(settings, wait_seconds=writer_patience(settings)),
+        operation_progress(quiet=as_json) as progress,
+    ):
         report = push.apply(settings, plan_id, dry_run=dry_run, progress=progress)
     if as_json:
         _print_json(report.as_dict())

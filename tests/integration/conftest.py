@@ -82,6 +82,10 @@ class Command:
         """What it has written to standard error so far."""
         return self._text("stderr")
 
+    def printed(self) -> str:
+        """What it has written to standard output so far."""
+        return self._text("stdout")
+
     def send(self, number: int) -> None:
         """Send a signal to this process and no other."""
         if self.poll() is None:

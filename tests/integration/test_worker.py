@@ -1,0 +1,103 @@
+"""The resident worker: what comes in is a lead in the CRM seconds later, and it stops whole."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ingestion.log.owner import open_log
+from orchestration.sensors import watch_event_log
+
+
+def submits(number: int) -> list[dict[str, Any]]:
+    """Somebody new who agrees and asks for a demo."""
+    now = datetime.now(UTC).isoformat()
+    who = f"worker-{number}"
+    email = f"{who}@worker.example.com"
+
+    def event(record: str, key: str, **data: Any) -> dict[str, Any]:
+        named = {"contact": who, "consent": who, "activity": key}[record]
+        return {
+            "specversion": "1.0",
+            "id": f"{record}-{key}",
+            "source": "urn:handoff:test",
+            "type": f"com.handoff.{record}",
+            "subject": f"{record}/web/{named}",
+            "time": now,
+            "data": {"system": "web", **data},
+        }
+
+    return [
+        event("contact", who, record_id=who, email=email, last_name=who, country="DE", job_title="VP Marketing"),
+        event("consent", who, contact_id=who, channel="email", lawful_basis="consent", status="granted", consent_timestamp=now),
+        event("activity", f"page-{who}", activity_id=f"page-{who}", activity_type="page_view", contact_id=who, url="https://www.example.com/pricing"),
+        event("activity", f"seminar-{who}", activity_id=f"seminar-{who}", activity_type="webinar_attend", contact_id=who),
+        event("activity", f"form-{who}", activity_id=f"form-{who}", activity_type="form_submit", contact_id=who, form_id="demo_request"),
+    ]  # fmt: skip
+
+
+def leads(company: Any) -> set[str]:
+    """Last names of the leads made here."""
+    return {
+        row["LastName"]
+        for row in company.soql("select LastName from Lead")
+        if row["LastName"].startswith("worker-")
+    }
+
+
+def wait_until(is_so: Any, seconds: float = 90.0) -> float:
+    """Seconds until it was so."""
+    started = time.monotonic()
+    while not is_so():
+        assert time.monotonic() - started < seconds, "it never came"
+        time.sleep(0.1)
+    return time.monotonic() - started
+
+
+def test_what_comes_in_is_a_lead_at_once_and_the_worker_stops_whole(
+    copied: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company = copied
+    worker = company.start("work", "--refresh", "600", "--json")
+    wait_until(lambda: '"run_micro_batch"' in worker.printed())
+    with contextlib.closing(open_log(company.settings)) as log:
+        log.append(submits(1))
+        took = wait_until(lambda: leads(company) == {"worker-1"}, 30)
+        assert took < 20, "a hot path, not a micro-batch with polls"
+
+        # A second one is refused, and Dagster's sensor leaves the log to the worker.
+        second = company.handoff("work")
+        assert second.code == 4
+        assert "WORKER_RUNNING" in second.err
+        monkeypatch.setenv("HANDOFF_HOME", str(company.home))
+        with dg.instance_for_test() as instance:
+            skipped = watch_event_log(dg.build_sensor_context(instance=instance))
+        assert isinstance(skipped, dg.SkipReason)
+        assert "worker" in str(skipped.skip_message)
+
+        # Another command that writes gets its turn though the worker never rests.
+        log.append(submits(2))
+        ran = company.handoff("run", "--json")
+        assert ran.code == 0, ran.err
+        wait_until(lambda: leads(company) == {"worker-1", "worker-2"}, 30)
+
+    worker.send(signal.SIGTERM)
+    assert worker.wait().code == 0
+    batches = [json.loads(line) for line in worker.printed().splitlines() if line.startswith("{")]
+    assert batches[0]["job"] == "run_micro_batch"
+    assert {batch["job"] for batch in batches[1:]} == {"run_hot_path"}
+    [(runs,)] = company.rows("select count(*) from ops.transforms where scope = 'decisions'")
+    assert runs >= 2
+    # Nothing is left over, and what people read catches up.
+    settled = company.handoff("run", "--json")
+    assert settled.json[0]["rows_pushed"] == 0
+    assert company.rows(
+        "select count(*) from marts.fct_handoff_latency join marts.dim_people using (person_id) where last_name like 'worker-%'"
+    ) == [(2,)]
