@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 
 from ingestion.contracts.instants import is_instant
-from ingestion.contracts.violations import Violation, explain
+from ingestion.contracts.violations import (
+    Violation,
+    endless_array,
+    explain,
+    misnamed_attribute,
+)
 from ingestion.errors.catalog import HandoffError
 
 if TYPE_CHECKING:
@@ -42,6 +47,11 @@ _ENUM_PREFIX = "urn:handoff:enum:"
 _VERSION = re.compile(r"\d+\.\d+\.\d+", re.ASCII)
 # A body of a million unknown fields must not become a million violations.
 _MOST_VIOLATIONS = 100
+# The validator builds every error before it hands out the first, so what one event can get wrong
+# is bounded before it is asked: the envelope has a dozen attributes, and contracts end an array at
+# 10,000 entries.
+_MOST_ATTRIBUTES = 64
+_MOST_ENTRIES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +172,9 @@ def validate_event(event: dict[str, Any], known_systems: Collection[str]) -> lis
         orjson.dumps(event, option=orjson.OPT_PASSTHROUGH_DATETIME)
     except TypeError as error:
         return [Violation("SCHEMA_INVALID", "", f"the event is not JSON: {error}")]
+    if len(event) > _MOST_ATTRIBUTES:
+        message = f"the event has {len(event)} attributes; expected at most {_MOST_ATTRIBUTES}"
+        return [Violation("SCHEMA_INVALID", "", f"{message}, with the record's fields under data")]
     try:
         contract = contract_of(event)
     except HandoffError as error:
@@ -187,10 +200,33 @@ def _unknown_system(system: str, known_systems: Collection[str]) -> Violation:
 
 def _breaches(event: dict[str, Any], contract: Contract | None) -> list[Violation]:
     """The first 100 breaches, each once; without a contract the envelope alone is judged."""
+    if contract is not None and (endless := _endless_arrays(event.get("data"))):
+        return endless
     judged = _compound_schema(contract)
-    errors = _validator(contract).iter_errors(event)
-    every = chain.from_iterable(explain(error, judged) for error in errors)
+    errors = _explaining_validator(contract).iter_errors(event)
+    misnamed = (name for name in event if not _attribute_name().fullmatch(name))
+    every = chain(
+        map(misnamed_attribute, misnamed),
+        chain.from_iterable(explain(error, judged) for error in errors),
+    )
     return list(dict.fromkeys(islice(every, _MOST_VIOLATIONS)))
+
+
+def _endless_arrays(data: object) -> list[Violation]:
+    """Arrays longer than any contract allows; half a million wrong entries took a gigabyte."""
+    found: list[Violation] = []
+    for name, value in data.items() if isinstance(data, dict) else ():
+        # Nothing under custom is judged, so nothing there can go wrong many times.
+        nested = value.items() if isinstance(value, dict) and name != "custom" else ()
+        for path, item in [((name,), value), *(((name, key), item) for key, item in nested)]:
+            if isinstance(item, list) and len(item) > _MOST_ENTRIES:
+                found.append(endless_array(("data", *path), len(item), _MOST_ENTRIES))
+    return found[:_MOST_VIOLATIONS]
+
+
+@cache
+def _attribute_name() -> re.Pattern[str]:
+    return re.compile(schema("envelope", versions("envelope")[-1])["propertyNames"]["pattern"])
 
 
 @lru_cache(maxsize=256)
@@ -211,11 +247,23 @@ def _contract(type_name: str, schema_name: str | None) -> Contract:
 
 
 @cache
-def _validator(contract: Contract | None) -> Validator:
+def _validator(contract: Contract) -> Validator:
+    return _compiled(_compound_schema(contract))
+
+
+@cache
+def _explaining_validator(contract: Contract | None) -> Validator:
+    # Every error about a name carries a copy of the whole event: 60 names of a megabyte took a
+    # gigabyte.
+    kept = {key: rule for key, rule in _compound_schema(contract).items() if key != "propertyNames"}
+    return _compiled(kept)
+
+
+def _compiled(document: dict[str, Any]) -> Validator:
     from jsonschema_rs import Draft202012Validator
 
     return Draft202012Validator(
-        _compound_schema(contract),
+        document,
         validate_formats=True,
         formats={"date-time": is_instant, "time-zone": _is_time_zone},
         offline=True,

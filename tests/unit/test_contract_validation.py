@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -306,6 +308,68 @@ def test_a_flood_of_breaches_is_cut_and_quick() -> None:
     started = time.perf_counter()
     assert len(validate_event(flood, SYSTEMS)) == 100
     assert time.perf_counter() - started < 2
+
+
+_CAPPED = """
+import resource, sys
+from ingestion.contracts.registry import validate_event
+
+event = {"specversion": "1.0", "id": "1", "source": "urn:test", "type": "com.handoff.contact",
+         "subject": "contact/hubspot/1", "time": "2026-04-01T08:30:00Z",
+         "data": {"record_id": "1", "system": "hubspot"}}
+validate_event({**event, "id": ""}, ["hubspot"])
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 256 * 2**20,) * 2)
+exec(sys.argv[1])
+found = validate_event(event, ["hubspot"])
+print(found[0].code, found[0].path, found[0].message, sep="|")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the cap counts Linux's pages")
+@pytest.mark.parametrize(
+    ("flood", "told"),
+    [
+        pytest.param(
+            "event |= {f'A{n}': 1 for n in range(60_000)}",
+            "SCHEMA_INVALID||the event has 60007 attributes; expected at most 64, "
+            "with the record's fields under data",
+            id="attributes",
+        ),
+        pytest.param(
+            "event |= {f'A{n}': 1 for n in range(57)};"
+            "event['data']['custom'] = {str(n): n for n in range(60_000)}",
+            "FIELD_MISMATCH|/A0|attribute name 'A0' is not CloudEvents: "
+            "lower-case letters and digits only",
+            id="attribute names beside a large record",
+        ),
+        pytest.param(
+            "event['data']['external_ids'] = [0] * 500_000",
+            "FIELD_MISMATCH|/data/external_ids|'external_ids' is an array of 500000 entries; "
+            "expected at most 10000 entries",
+            id="array",
+        ),
+        pytest.param(
+            "event |= {'type': 'com.handoff.rep', 'subject': 'rep/hubspot/1'};"
+            "event['data']['working_hours'] = {'days': ['x'] * 500_000}",
+            "FIELD_MISMATCH|/data/working_hours/days|'working_hours.days' is an array of 500000 "
+            "entries; expected at most 10000 entries",
+            id="array within a field",
+        ),
+        pytest.param(
+            "event['data'] |= {f'field_{n}': 1 for n in range(60_000)}",
+            "FIELD_MISMATCH|/data/field_0|unknown field 'field_0'; put it under custom",
+            id="unknown fields",
+        ),
+    ],
+)
+def test_an_event_of_a_megabyte_of_faults_is_answered_in_little_memory(
+    flood: str, told: str
+) -> None:
+    answered = subprocess.run(
+        [sys.executable, "-c", _CAPPED, flood], capture_output=True, text=True, timeout=60
+    )
+    assert answered.stdout.strip() == told, answered.stderr
 
 
 def test_null_empties_an_optional_field_and_unsets_an_optional_attribute() -> None:
