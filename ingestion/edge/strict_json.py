@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -63,8 +64,8 @@ def _read(text: str) -> tuple[list[Parsed], bool]:
         if len(result) == len(pairs):
             return result
         ambiguous = _Ambiguous(result)
-        names = [name for name, _ in pairs]
-        ambiguous.repeated = tuple(name for name in result if names.count(name) > 1)
+        times = Counter(name for name, _ in pairs)
+        ambiguous.repeated = tuple(name for name in result if times[name] > 1)
         suspects.append("key")
         return ambiguous
 
@@ -83,13 +84,14 @@ def _read(text: str) -> tuple[list[Parsed], bool]:
         value, end = decoder.raw_decode(text, start)
         raw = text[start:end]
         violations: list[Violation] = []
+        # Counting is cheap; only a value with that many brackets can be too deep. One that is gets
+        # no further look: the path to each of its leaves would be as long as it is deep.
+        if raw.count("{") + raw.count("[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+            return Parsed(raw.encode("utf-8"), value, (_deep(),)), end
         if suspects:
             violations += _find(value)
         if "\\ud" in raw or "\\uD" in raw:
             violations += _find_half_pairs(raw)
-        # Counting is cheap; only a value with that many brackets can be too deep.
-        if raw.count("{") + raw.count("[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-            violations.append(Violation("SCHEMA_INVALID", "", _too_deep().message))
         # The text came out of UTF-8, so it goes back into it.
         return Parsed(raw.encode("utf-8"), value, tuple(violations)), end
 
@@ -134,6 +136,10 @@ def _too_deep() -> HandoffError:
     return HandoffError(
         "SCHEMA_INVALID", f"the JSON is nested deeper than {MAX_DEPTH} levels", path=""
     )
+
+
+def _deep() -> Violation:
+    return Violation("SCHEMA_INVALID", "", _too_deep().message)
 
 
 def _find(value: Any) -> list[Violation]:

@@ -4,7 +4,7 @@ the mapping's."""
 from __future__ import annotations
 
 import csv
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ def read_header(path: Path, delimiter: str | None = None) -> list[str]:
     """Column names of a CSV or Parquet file; FILE_UNREADABLE when there are none or one occurs
     twice."""
     header = _parquet_header(path) if is_parquet(path) else _csv_header(path, delimiter)
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted(name for name, times in Counter(header).items() if times > 1)
     if twice:
         raise HandoffError(
             "FILE_UNREADABLE",
