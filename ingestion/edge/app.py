@@ -469,8 +469,8 @@ def _translate(
 async def _answer_rejected_body(
     log: EventLog, body: bytes, error: HandoffError, door: str, trace: Trace
 ) -> Response:
-    kept = await asyncio.wrap_future(reject(log, body, error, door=door, trace=trace))
-    return problem_response(error, trace.correlation_id, quarantine_id=kept[0])
+    kept = await reject(log, body, error, door=door, trace=trace)
+    return problem_response(error, trace.correlation_id, quarantine_id=kept)
 
 
 def _answer_one(outcome: Outcome, trace: Trace) -> Response:

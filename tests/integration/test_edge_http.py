@@ -590,6 +590,22 @@ def test_no_answer_comes_before_the_commit_and_the_edge_stays_awake(tmp_path: Pa
     log.close()
 
 
+def test_a_hanging_disk_is_answered_503_for_what_cannot_even_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingestion.edge.intake.LOG_SECONDS", 0.2)
+    settings = settings_of(tmp_path)
+    HeldLog.release = threading.Event()
+    log = HeldLog(settings.log_path)
+    with running(settings, log) as url, httpx.Client(base_url=url, timeout=5) as client:
+        try:
+            for body in (event("hung"), b"{", [event("hung"), {}]):
+                assert_problem(Edge(url, log, client).post(body), 503, "LOG_UNAVAILABLE")
+        finally:
+            HeldLog.release.set()
+    log.close()
+
+
 class FailingLog(SqliteLog):
     """A disk that is full."""
 
