@@ -77,6 +77,8 @@ def create_app(
         lifespan=_lifespan(settings, log),
         docs_url=None,
         redoc_url=None,
+        # A redirect has no words; the other address is answered like any that is not served.
+        redirect_slashes=False,
     )
     app.state.log = log
     app.add_middleware(Correlation)

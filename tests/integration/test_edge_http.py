@@ -547,6 +547,8 @@ def test_what_is_not_served_is_answered_in_the_same_words(edge: Edge) -> None:
     refused = edge.client.put("/v1/events")
     assert_problem(refused, 405, "METHOD_NOT_ALLOWED")
     assert refused.headers["allow"] == "POST"
+    slashed = edge.client.post("/v1/events/", content=b"{}")
+    assert "POST /v1/events," in assert_problem(slashed, 404, "NOT_FOUND")["detail"]
 
 
 def test_the_openapi_document_describes_every_address(edge: Edge) -> None:
