@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     webhook_secrets_hubspot: SecretStr | None = None
     webhook_secrets_web: SecretStr | None = None
     max_body_bytes: int = Field(1_048_576, ge=1_024)
+    max_batch_items: int = Field(
+        1_000, ge=1, description="Most events of one request; each costs the edge time."
+    )
 
     hubspot_url: str | None = None
     hubspot_token: SecretStr | None = None

@@ -93,7 +93,7 @@ def create_app(
         trace: Trace = request.state.trace
         event_log: EventLog = app.state.log
         try:
-            parsed, is_batch = read_items(body)
+            parsed, is_batch = read_items(body, settings.max_batch_items)
             _require_shape(media_type, is_batch)
         except HandoffError as error:
             return await _answer_rejected_body(event_log, body, error, "events", trace)
@@ -125,7 +125,7 @@ def create_app(
         event_log: EventLog = app.state.log
         door = f"webhook:{system}"
         try:
-            parsed, _ = read_items(body)
+            parsed, _ = read_items(body, settings.max_batch_items)
         except HandoffError as error:
             return await _answer_rejected_body(event_log, body, error, door, trace)
         items: list[Item] = []
@@ -143,7 +143,7 @@ def create_app(
 
     def openapi() -> dict[str, Any]:
         document = described()
-        document["paths"] |= DESCRIBED_ROUTES
+        document["paths"] |= _described_routes(settings)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -284,32 +284,41 @@ _ANSWERS: dict[str, Any] = {
     "4XX": {"description": "Refused.", "content": {"application/problem+json": {}}},
     "503": {"description": "Nothing was accepted; see Retry-After."},
 }
-DESCRIBED_ROUTES: dict[str, Any] = {
-    "/v1/events": {
-        "post": {
-            "summary": "Append one CloudEvent or a batch",
-            "requestBody": {
-                "required": True,
-                "content": {
-                    EVENT: {"schema": {"type": "object"}},
-                    BATCH: {"schema": {"type": "array", "items": {"type": "object"}}},
-                    JSON: {"schema": {"type": ["object", "array"]}},
+
+
+def _described_routes(settings: Settings) -> dict[str, Any]:
+    limits = (
+        f"At most {settings.max_body_bytes} bytes (HANDOFF_MAX_BODY_BYTES) and "
+        f"{settings.max_batch_items} items (HANDOFF_MAX_BATCH_ITEMS), else 413."
+    )
+    batch = {"type": "array", "items": {"type": "object"}, "maxItems": settings.max_batch_items}
+    return {
+        "/v1/events": {
+            "post": {
+                "summary": "Append one CloudEvent or a batch",
+                "requestBody": {
+                    "description": limits,
+                    "required": True,
+                    "content": {
+                        EVENT: {"schema": {"type": "object"}},
+                        BATCH: {"schema": batch},
+                        JSON: {"schema": {"anyOf": [{"type": "object"}, batch]}},
+                    },
                 },
-            },
-            "responses": _ANSWERS,
-        }
-    },
-    "/webhooks/{system}": {
-        "post": {
-            "summary": "Take one signed delivery of a system",
-            "parameters": [
-                {"name": "system", "in": "path", "required": True, "schema": {"type": "string"}}
-            ],
-            "requestBody": {"required": True, "content": {JSON: {}}},
-            "responses": _ANSWERS,
-        }
-    },
-}
+                "responses": _ANSWERS,
+            }
+        },
+        "/webhooks/{system}": {
+            "post": {
+                "summary": "Take one signed delivery of a system",
+                "parameters": [
+                    {"name": "system", "in": "path", "required": True, "schema": {"type": "string"}}
+                ],
+                "requestBody": {"description": limits, "required": True, "content": {JSON: {}}},
+                "responses": _ANSWERS,
+            }
+        },
+    }
 
 
 def _lifespan(

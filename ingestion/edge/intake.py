@@ -121,7 +121,8 @@ async def reject(log: EventLog, raw: bytes, error: HandoffError, *, door: str, t
     HandoffError LOG_UNAVAILABLE when it cannot be kept.
     """
     violation = Violation(error.code, error.path or "", error.message)
-    return _keep(log, [Item(raw, None)], [(0, (violation,))], door, trace)
+    (kept,) = await _on_disk(_keep(log, [Item(raw, None)], [(0, (violation,))], door, trace))
+    return int(kept)
 
 
 def shown(text: str) -> str:

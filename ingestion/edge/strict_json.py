@@ -35,12 +35,13 @@ class _Ambiguous(dict[str, Any]):
     repeated: tuple[str, ...] = ()
 
 
-def read_items(body: bytes) -> tuple[list[Parsed], bool]:
+def read_items(body: bytes, most: int | None = None) -> tuple[list[Parsed], bool]:
     """The items of a JSON array, or the one other value, each judged alone; and whether it was an
     array.
 
-    HandoffError SCHEMA_INVALID when the body as a whole is no JSON; DUPLICATE_KEY, nesting deeper
-    than 32 and numbers out of range are violations of their item.
+    HandoffError SCHEMA_INVALID when the body as a whole is no JSON, PAYLOAD_TOO_LARGE at the first
+    item beyond `most`; DUPLICATE_KEY, nesting deeper than 32 and numbers out of range are
+    violations of their item.
     """
     try:
         text = body.decode("utf-8")
@@ -49,14 +50,14 @@ def read_items(body: bytes) -> tuple[list[Parsed], bool]:
             "SCHEMA_INVALID", f"the body is not UTF-8: byte {error.start} is wrong", path=""
         ) from error
     try:
-        return _read(text)
+        return _read(text, most)
     except RecursionError:
         raise _too_deep() from None
     except ValueError as error:
         raise HandoffError("SCHEMA_INVALID", f"the body is not JSON: {error}", path="") from error
 
 
-def _read(text: str) -> tuple[list[Parsed], bool]:
+def _read(text: str, most: int | None) -> tuple[list[Parsed], bool]:
     suspects: list[str] = []
 
     def to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -106,6 +107,8 @@ def _read(text: str) -> tuple[list[Parsed], bool]:
         _require_end(text, at + 1)
         return items, True
     while True:
+        if most is not None and len(items) == most:
+            raise HandoffError("PAYLOAD_TOO_LARGE", f"the batch holds more than {most} items")
         item, at = item_at(at)
         items.append(item)
         at = _skip(text, at)

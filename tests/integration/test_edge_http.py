@@ -297,6 +297,18 @@ def test_a_body_over_the_limit_is_refused(edge: Edge) -> None:
     assert edge.post(b" " * 19_999 + b"7").status_code == 422
 
 
+def test_a_batch_of_more_items_than_the_limit_is_refused_as_a_whole_and_kept(edge: Edge) -> None:
+    before = edge.log.last_seq()
+    body = b"[" + b",".join([b"0"] * 1_001) + b"]"
+    problem = assert_problem(edge.post(body), 413, "PAYLOAD_TOO_LARGE")
+    assert problem["detail"] == "the batch holds more than 1000 items"
+    assert "HANDOFF_MAX_BATCH_ITEMS" in problem["remedy"]
+    assert edge.quarantined(problem["quarantine_id"]).payload == body
+    assert edge.log.last_seq() == before
+    most = edge.post(b"[" + b",".join([b"0"] * 1_000) + b"]")
+    assert (most.status_code, len(most.json()["results"])) == (207, 1_000)
+
+
 def test_the_limit_is_enforced_on_a_chunked_body_before_its_end(edge: Edge) -> None:
     host, port = edge.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
@@ -554,6 +566,10 @@ def test_what_is_not_served_is_answered_in_the_same_words(edge: Edge) -> None:
 def test_the_openapi_document_describes_every_address(edge: Edge) -> None:
     paths = edge.client.get("/openapi.json").json()["paths"]
     assert set(paths) == {"/v1/events", "/webhooks/{system}", "/health/live", "/health/ready"}
+    body = paths["/v1/events"]["post"]["requestBody"]
+    assert "20000 bytes" in body["description"]
+    batch = body["content"]["application/cloudevents-batch+json"]["schema"]
+    assert batch["maxItems"] == Settings().max_batch_items
 
 
 # -- the log behind it -----------------------------------------------------------------------
