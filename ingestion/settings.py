@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     )
 
     edge_host: str = "127.0.0.1"
-    edge_port: int = 8321
+    edge_port: int = Field(8_321, ge=1, le=65_535)
     edge_public_url: str | None = Field(
         None, description="URL senders see, e.g. https://in.example.com; HubSpot signs it."
     )
@@ -51,9 +51,9 @@ class Settings(BaseSettings):
     calendar_token: SecretStr | None = None
     calendar_ids: str = Field("", description="Comma-separated calendar ids; empty = every rep's.")
 
-    sandbox_port: int = 8322
+    sandbox_port: int = Field(8_322, ge=1, le=65_535)
     sandbox_seed: int = 7
-    ui_port: int = 3000
+    ui_port: int = Field(3_000, ge=1, le=65_535)
 
     duckdb_memory_limit: str = "4GB"
     duckdb_threads: int = Field(2, ge=1)

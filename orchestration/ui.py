@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+from ingestion.listening import listen
 from ingestion.settings import Settings
 from orchestration.instance import open_instance
 from orchestration.transform import dbt_environment
@@ -16,7 +17,12 @@ _STOP_SECONDS = 15.0
 
 
 def serve_ui(settings: Settings, port: int) -> int:
-    """Serve until Ctrl-C; returns the exit code. `dagster dev` alone leaves its children behind under load."""
+    """Serve until Ctrl-C; returns the exit code. `dagster dev` alone leaves its children behind under load.
+
+    ADDRESS_UNAVAILABLE when the port is taken.
+    """
+    # On a busy port Dagster's web server ends and its daemon runs on, with nobody to stop it.
+    listen("127.0.0.1", port, "HANDOFF_UI_PORT").close()
     with open_instance(settings):
         pass
     environment = {

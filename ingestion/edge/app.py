@@ -9,7 +9,6 @@ import hmac
 import ipaddress
 import logging
 import signal
-import socket
 import sys
 import threading
 import time
@@ -36,6 +35,7 @@ from ingestion.edge.problems import problem_response
 from ingestion.edge.strict_json import read_items
 from ingestion.edge.trace import Trace, trace_of
 from ingestion.errors.catalog import HandoffError
+from ingestion.listening import listen
 from ingestion.log.interface import EventLog
 from ingestion.log.owner import open_log
 from ingestion.settings import Settings
@@ -165,11 +165,18 @@ def create_app(
     return app
 
 
-def serve(settings: Settings, host: str | None = None, port: int | None = None) -> None:
+def serve(
+    settings: Settings,
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    announce: Callable[[str], None] | None = None,
+) -> None:
     """Run the edge until SIGINT or SIGTERM; then answer what is under way, commit it and give the
     log up.
 
-    ADDRESS_UNAVAILABLE when `host` and `port` (default: settings) cannot be listened on.
+    `announce` hears the address once it is ours. ADDRESS_UNAVAILABLE when `host` and `port`
+    (default: settings) cannot be listened on.
     """
     import uvicorn
 
@@ -178,7 +185,7 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
     host = settings.edge_host if host is None else host
     port = settings.edge_port if port is None else port
     app = create_app(settings)
-    listener = _listen(host, port)
+    listener = listen(host, port, "HANDOFF_EDGE_PORT")
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -190,7 +197,18 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     address, bound_port = listener.getsockname()[:2]
-    logger.info("listening", url=f"http://{address}:{bound_port}", home=str(settings.root))
+    url = f"http://[{address}]:{bound_port}" if ":" in address else f"http://{address}:{bound_port}"
+    if announce is not None:
+        announce(url)
+    logger.info("listening", url=url, home=str(settings.root))
+    for system in catalog.systems("webhook"):
+        if not settings.webhook_secrets(system):
+            # Otherwise the first to know would be a sender whose deliveries are refused.
+            logger.warning(
+                "every delivery will be refused: no secret",
+                path=f"/webhooks/{system}",
+                setting=f"HANDOFF_WEBHOOK_SECRETS_{system.upper()}",
+            )
     server = uvicorn.Server(config)
     if threading.current_thread() is threading.main_thread():
         # After a graceful stop uvicorn raises the signal once more; being stopped is no failure.
@@ -338,21 +356,6 @@ def _lifespan(
             await asyncio.to_thread(opened.close)
 
     return lifespan
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(2_048)
-    except OSError as error:
-        listener.close()
-        raise HandoffError(
-            "ADDRESS_UNAVAILABLE", f"cannot listen on {host}:{port}: {error.strerror}"
-        ) from error
-    return listener
 
 
 def _dump_line(value: Any, **_: Any) -> str:

@@ -298,23 +298,28 @@ def serve(
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; default HANDOFF_EDGE_HOST.")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port; default HANDOFF_EDGE_PORT.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Port; default HANDOFF_EDGE_PORT.")
+    ] = None,
 ) -> None:
     """Serve the edge: POST /v1/events, POST /webhooks/{system}, GET /health/live and /health/ready."""
-    settings = Settings()
-    print(
-        f"edge on http://{host or settings.edge_host}:{port or settings.edge_port}  (log: {settings.log_path}; Ctrl-C stops)",
-        file=sys.stderr,
-        flush=True,
-    )
     from ingestion.edge.app import serve as serve_edge
 
-    serve_edge(settings, host, port)
+    settings = Settings()
+
+    def announce(url: str) -> None:
+        print(
+            f"edge on {url}  (log: {settings.log_path}; Ctrl-C stops)", file=sys.stderr, flush=True
+        )
+
+    serve_edge(settings, host, port, announce=announce)
 
 
 @app.command()
 def sandbox(
-    port: Annotated[int | None, typer.Option(help="Port; default HANDOFF_SANDBOX_PORT.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Port; default HANDOFF_SANDBOX_PORT.")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the company; default HANDOFF_SANDBOX_SEED.")
     ] = None,
@@ -323,25 +328,25 @@ def sandbox(
     ] = False,
 ) -> None:
     """Serve a simulated company: a HubSpot-shaped MAP, a Salesforce-shaped CRM and a calendar over HTTP."""
+    from ingestion.sandbox.app import serve as serve_sandbox
     from ingestion.sandbox.credentials import environment
 
     settings = Settings()
-    chosen_port = port or settings.sandbox_port
-    address = f"http://127.0.0.1:{chosen_port}"
-    print(f"# sandbox on {address}; point Handoff at it with:", flush=True)
-    for name, value in environment(address, seed or settings.sandbox_seed).items():
-        print(f"export {name}='{value}'", flush=True)
-    from ingestion.sandbox.app import serve as serve_sandbox
-    from ingestion.sandbox.app import state_file
+    chosen_seed = settings.sandbox_seed if seed is None else seed
 
-    if reset:
-        state_file(settings).unlink(missing_ok=True)
-    serve_sandbox(settings, chosen_port, seed=seed)
+    def announce(url: str) -> None:
+        print(f"# sandbox on {url}; point Handoff at it with:", flush=True)
+        for name, value in environment(url, chosen_seed).items():
+            print(f"export {name}='{value}'", flush=True)
+
+    serve_sandbox(settings, port, seed=chosen_seed, reset=reset, announce=announce)
 
 
 @app.command()
 def ui(
-    port: Annotated[int | None, typer.Option(help="Port; default HANDOFF_UI_PORT.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Port; default HANDOFF_UI_PORT.")
+    ] = None,
 ) -> None:
     """Open Dagster on the warehouse: every asset, check, run, sensor and schedule. Ctrl-C stops all of it."""
     settings = Settings()
