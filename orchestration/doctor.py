@@ -86,18 +86,21 @@ def examine(settings: Settings) -> Findings:
             files = ingested_files(settings)
         except HandoffError as error:
             findings.append(_finding_of("reconciliation", error))
-        missing = sum(count.missing for count in counts)
-        findings.append(
-            Finding(
-                "reconciliation",
-                WRONG if missing else OK,
-                f"{missing} rows are nowhere" if missing else "every row received is accounted for",
-                "Run `handoff run`; if it stays, `handoff run --full-refresh`."
-                if missing
-                else None,
-                1,
+        else:
+            missing = sum(count.missing for count in counts)
+            findings.append(
+                Finding(
+                    "reconciliation",
+                    WRONG if missing else OK,
+                    f"{missing} rows are nowhere"
+                    if missing
+                    else "every row received is accounted for",
+                    "Run `handoff run`; if it stays, `handoff run --full-refresh`."
+                    if missing
+                    else None,
+                    1,
+                )
             )
-        )
     return Findings(tuple(findings), tuple(counts), tuple(files))
 
 
