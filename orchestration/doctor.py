@@ -101,6 +101,7 @@ def examine(settings: Settings) -> Findings:
                     1,
                 )
             )
+        )
     return Findings(tuple(findings), tuple(counts), tuple(files))
 
 

@@ -245,7 +245,6 @@ class SqliteLog:
         self._suspect = False
         self._last_seq = 0
         self._head = GENESIS
-        self.commits = 0
         try:
             _create_private(path)
             self._connection = self._open()
@@ -415,7 +414,6 @@ class SqliteLog:
                     connection.execute("rollback")
             raise
         self._last_seq, self._head = seq, head
-        self.commits += 1
         answers: list[list[Appended] | list[int]] = []
         next_event = next_rejection = 0
         for submission in group:
