@@ -260,7 +260,8 @@ def _append(log: EventLog, report: FileReport, good: list[_Candidate]) -> list[_
     try:
         answers = log.append([_event(candidate) for candidate in good])
     except HandoffError as error:
-        if error.entry.retryable:
+        # A fault of the log, not of an event: looking for the one at fault would refuse all.
+        if error.entry.status >= 500:
             raise
         if len(good) == 1:
             return [replace(good[0], code=error.code, path=error.path or "", message=error.message)]

@@ -13,7 +13,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Client, Connection, Listener
@@ -33,6 +33,7 @@ from ingestion.log.encoding import (
 from ingestion.log.group_commit import GroupCommit
 from ingestion.log.interface import (
     Appended,
+    ChainReport,
     Event,
     EventLog,
     LogEntry,
@@ -40,7 +41,7 @@ from ingestion.log.interface import (
     QuarantineEntry,
     Rejection,
 )
-from ingestion.log.sqlite import ROOM_SECONDS, ChainReport, SqliteLog, SqliteReader
+from ingestion.log.sqlite import ROOM_SECONDS, SqliteLog, SqliteReader
 from ingestion.settings import Settings
 
 LOCK_FILE = "owner.lock"
@@ -173,9 +174,15 @@ class OwnerLog:
         """Whether an event with this source and id was ever accepted."""
         return self._log.contains(source, event_id)
 
-    def verify(self) -> ChainReport:
+    def find_damage(self) -> str | None:
+        """What is wrong with the file itself, None when nothing is."""
+        return self._log.find_damage()
+
+    def verify(
+        self, newest: int | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> ChainReport:
         """Recompute the hash chain."""
-        return self._log.verify()
+        return self._log.verify(newest, progress)
 
     def close(self) -> None:
         """Answer the clients being served, commit what is queued, then give up the lock."""
@@ -347,9 +354,15 @@ class ClientLog:
         """Whether an event with this source and id was ever accepted."""
         return self._reader.contains(source, event_id)
 
-    def verify(self) -> ChainReport:
+    def find_damage(self) -> str | None:
+        """What is wrong with the file itself, None when nothing is."""
+        return self._reader.find_damage()
+
+    def verify(
+        self, newest: int | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> ChainReport:
         """Recompute the hash chain."""
-        return self._reader.verify()
+        return self._reader.verify(newest, progress)
 
     def close(self) -> None:
         """Hand over what is queued, then give back the connection, or the log if it became ours."""

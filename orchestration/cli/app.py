@@ -360,12 +360,22 @@ def ui(
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    whole_log: Annotated[
+        bool,
+        typer.Option(
+            "--whole-log",
+            help="Verify every event of the log, not only the newest 100,000; a second for each 100,000.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check the set-up and reconcile every row: what was received is in the warehouse, in quarantine or on its way."""
-    from orchestration.cli.screens import print_doctor
+    from orchestration.cli.screens import print_doctor, stages
     from orchestration.doctor import examine
 
-    findings = examine(Settings())
+    with stages(quiet=as_json) as say:
+        findings = examine(Settings(), whole_log=whole_log, say=say)
     if as_json:
         _print_json(findings.as_dict())
     else:
