@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ingestion.errors.catalog import HandoffError
+from ingestion.home import require_home
 from ingestion.settings import Settings
 from orchestration.reconciliation import Count, IngestedFile, ingested_files, reconcile
 
@@ -152,17 +153,11 @@ def _versions(_: Settings) -> str:
 
 
 def _home(settings: Settings) -> str:
-    import os
     import shutil
 
+    require_home(settings, create=False)
     if not settings.root.exists():
         return f"{settings.root} (will be created)"
-    if not os.access(settings.root, os.W_OK):
-        raise HandoffError(
-            "FILE_UNREADABLE",
-            f"{settings.root} cannot be written",
-            remedy="Give HANDOFF_HOME a folder of yours.",
-        )
     free = shutil.disk_usage(settings.root).free / 1e9
     if free < 1:
         raise _Unwell(

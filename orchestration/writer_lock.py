@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from ingestion.errors.catalog import HandoffError
+from ingestion.home import require_home
 from ingestion.settings import Settings
 
 _POLL_SECONDS = 0.1
@@ -53,7 +54,7 @@ def warehouse_writer(settings: Settings, *, wait_seconds: float = 0.0) -> Iterat
 
 
 def _acquire(settings: Settings, path: Path, wait_seconds: float) -> IO[str]:
-    settings.root.mkdir(parents=True, exist_ok=True)
+    require_home(settings)
     deadline = time.monotonic() + wait_seconds
     # Kept open: closing it releases the lock.
     file = path.open("a+", encoding="ascii")

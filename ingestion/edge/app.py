@@ -9,11 +9,12 @@ import hmac
 import ipaddress
 import logging
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
@@ -55,13 +56,12 @@ logger = structlog.get_logger("handoff.edge")
 
 def create_app(
     settings: Settings,
-    log: EventLog | None = None,
+    log: EventLog,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FastAPI:
-    """The edge as an ASGI application.
+    """The edge as an ASGI application that appends to `log`, which stays the caller's to close.
 
-    Opens the log of `settings` when it starts and closes it when it stops, unless `log` is given:
-    then that is the caller's to close. `clock` is what signatures are judged against.
+    `clock` is what signatures are judged against.
     """
     modules = {system: catalog.webhook(system) for system in catalog.systems("webhook")}
     secrets = {system: settings.webhook_secrets(system) for system in modules}
@@ -74,13 +74,11 @@ def create_app(
     app = FastAPI(
         title="Handoff edge",
         summary="Takes events and webhooks; 202 means on disk.",
-        lifespan=_lifespan(settings, log),
         docs_url=None,
         redoc_url=None,
         # A redirect has no words; the other address is answered like any that is not served.
         redirect_slashes=False,
     )
-    app.state.log = log
     app.add_middleware(Correlation)
     app.add_exception_handler(HandoffError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
@@ -91,14 +89,13 @@ def create_app(
         media_type = _media_type(request)
         body = await _read_body(request, settings.max_body_bytes)
         trace: Trace = request.state.trace
-        event_log: EventLog = app.state.log
         try:
             parsed, is_batch = read_items(body, settings.max_batch_items)
             _require_shape(media_type, is_batch)
         except HandoffError as error:
-            return await _answer_rejected_body(event_log, body, error, "events", trace)
+            return await _answer_rejected_body(log, body, error, "events", trace)
         outcomes = await take(
-            event_log,
+            log,
             [Item(item.raw, item.value, item.violations) for item in parsed],
             door="events",
             trace=trace,
@@ -122,16 +119,15 @@ def create_app(
         now = clock()
         module.verify(_signed_request(request, body, settings), secrets[system], now)
         trace: Trace = request.state.trace
-        event_log: EventLog = app.state.log
         door = f"webhook:{system}"
         try:
             parsed, _ = read_items(body, settings.max_batch_items)
         except HandoffError as error:
-            return await _answer_rejected_body(event_log, body, error, door, trace)
+            return await _answer_rejected_body(log, body, error, door, trace)
         items: list[Item] = []
         for item in parsed:
             items += _translate(module, item.raw, item.violations, now)
-        outcomes = await take(event_log, items, door=door, trace=trace, known_systems=known_systems)
+        outcomes = await take(log, items, door=door, trace=trace, known_systems=known_systems)
         if outcomes and not any(outcome.is_kept for outcome in outcomes):
             return _answer_one(outcomes[0], trace)
         return _answer_batch(outcomes, trace)
@@ -156,11 +152,8 @@ def create_app(
     @app.get("/health/ready")
     async def ready() -> dict[str, Any]:
         """The log takes events; 503 when it does not."""
-        event_log: EventLog | None = app.state.log
-        if event_log is None:
-            raise HandoffError("LOG_UNAVAILABLE", "the event log is not open")
-        event_log.check()
-        return {"status": "ready", "last_seq": await asyncio.to_thread(event_log.last_seq)}
+        log.check()
+        return {"status": "ready", "last_seq": await asyncio.to_thread(log.last_seq)}
 
     return app
 
@@ -176,16 +169,30 @@ def serve(
     log up.
 
     `announce` hears the address once it is ours. ADDRESS_UNAVAILABLE when `host` and `port`
-    (default: settings) cannot be listened on.
+    (default: settings) cannot be listened on; what `open_log` raises when there is no log to write.
     """
-    import uvicorn
-
     configure_logging()
     sys.setswitchinterval(SWITCH_SECONDS)
     host = settings.edge_host if host is None else host
     port = settings.edge_port if port is None else port
-    app = create_app(settings)
-    listener = listen(host, port, "HANDOFF_EDGE_PORT")
+    # The log is opened here and not by the application's start: a server whose start failed ends
+    # with a trace and the exit code of success.
+    with (
+        closing(listen(host, port, "HANDOFF_EDGE_PORT")) as listener,
+        closing(open_log(settings)) as log,
+    ):
+        _run(settings, create_app(settings, log), listener, announce)
+    logger.info("stopped")
+
+
+def _run(
+    settings: Settings,
+    app: FastAPI,
+    listener: socket.socket,
+    announce: Callable[[str], None] | None,
+) -> None:
+    import uvicorn
+
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -214,11 +221,7 @@ def serve(
         # After a graceful stop uvicorn raises the signal once more; being stopped is no failure.
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda *_: setattr(server, "should_exit", True))
-    try:
-        server.run(sockets=[listener])
-    finally:
-        listener.close()
-    logger.info("stopped")
+    server.run(sockets=[listener])
 
 
 def configure_logging() -> None:
@@ -337,25 +340,6 @@ def _described_routes(settings: Settings) -> dict[str, Any]:
             }
         },
     }
-
-
-def _lifespan(
-    settings: Settings, given: EventLog | None
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        if given is not None:
-            yield
-            return
-        opened = await asyncio.to_thread(open_log, settings)
-        app.state.log = opened
-        try:
-            yield
-        finally:
-            # Off the event loop: it waits for the last commit and for other processes' hand-overs.
-            await asyncio.to_thread(opened.close)
-
-    return lifespan
 
 
 def _dump_line(value: Any, **_: Any) -> str:

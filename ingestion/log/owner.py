@@ -23,6 +23,7 @@ from typing import Any
 import orjson
 
 from ingestion.errors.catalog import HandoffError
+from ingestion.home import require_home
 from ingestion.log.encoding import (
     encode_event,
     from_microseconds,
@@ -60,7 +61,7 @@ def open_log(settings: Settings) -> EventLog:
     Either way an answer means on disk. Close it: an owner that stops hands the log over without
     waiting.
     """
-    lock = _try_lock(settings.log_dir)
+    lock = _try_lock(settings)
     if lock is None:
         return ClientLog(settings)
     return OwnerLog(settings, lock)
@@ -71,13 +72,20 @@ def open_reader(settings: Settings) -> LogReader:
     return SqliteReader(settings.log_path)
 
 
-def _try_lock(folder: Path) -> int | None:
+def _try_lock(settings: Settings) -> int | None:
     """A descriptor that holds the owner's lock, or None when another holds it. The kernel frees it
     when its holder dies.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    require_home(settings)
+    folder = settings.log_dir
     flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
-    descriptor = os.open(folder / LOCK_FILE, flags, 0o600)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK_FILE, flags, 0o600)
+    except OSError as error:
+        raise HandoffError(
+            "LOG_UNAVAILABLE", f"the event log cannot use {folder}: {error.strerror}"
+        ) from error
     try:
         # flock, not lockf: a POSIX lock would let the same process become owner twice.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -394,7 +402,7 @@ class ClientLog:
 
     def _exchange(self, frame: bytes) -> Sequence[list[Any]]:
         if self._connection is None and self._owned is None:
-            lock = _try_lock(self._settings.log_dir)
+            lock = _try_lock(self._settings)
             if lock is not None:
                 self._owned = OwnerLog(self._settings, lock)
             else:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingestion.home import require_home
 from ingestion.listening import listen
 from ingestion.sandbox.credentials import Tokens, environment
 from ingestion.sandbox.world import World, build_world
@@ -179,6 +180,7 @@ def serve(
     """
     import uvicorn
 
+    require_home(settings)
     chosen_seed = settings.sandbox_seed if seed is None else seed
     chosen_port = settings.sandbox_port if port is None else port
     # First of all: on a busy port another sandbox may be at work on this state.

@@ -36,7 +36,7 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @contextmanager
-def running(settings: Settings, log: EventLog | None) -> Iterator[str]:
+def running(settings: Settings, log: EventLog) -> Iterator[str]:
     """The edge on a free port of this machine; yields its address."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
