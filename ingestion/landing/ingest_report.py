@@ -51,12 +51,8 @@ class FileReport:
         """Count one row that was not accepted, and keep the first few to show."""
         self.reasons[code] += 1
         if len(self.problems) < SHOWN_PROBLEMS:
-            self.problems.append(Problem(line, code, path, message, catalog_entry(code).remedy))
-
-    @property
-    def reconciles(self) -> bool:
-        """Whether every row read is accounted for."""
-        return self.rows == self.accepted + self.duplicate + self.conflict + self.quarantined
+            told = remedy or catalog_entry(code).remedy
+            self.problems.append(Problem(line, code, path, message, told))
 
     @property
     def exit_code(self) -> int:

@@ -13,7 +13,7 @@ from ingestion.errors.catalog import HandoffError
 from ingestion.landing import warehouse
 from ingestion.landing.events import land_events
 from ingestion.landing.files import ingest
-from ingestion.landing.ingest_report import IngestReport
+from ingestion.landing.ingest_report import FileReport, IngestReport
 from ingestion.log.owner import open_reader
 from ingestion.settings import Settings
 
@@ -86,6 +86,10 @@ def quarantine(settings: Settings) -> list[Any]:
     return open_reader(settings).read_quarantine(0, 1_000)
 
 
+def all_accounted_for(file: FileReport) -> bool:
+    return file.rows == file.accepted + file.duplicate + file.conflict + file.quarantined
+
+
 def refused(report: IngestReport) -> HandoffError:
     error = report.files[0].refused
     assert error is not None
@@ -136,7 +140,7 @@ def test_every_row_of_a_real_extract_is_in_the_log_or_in_quarantine(
     report = ingest(settings, [path], mapping=f"{extract.split('/')[0]}/{mapping}")
     [file_report] = report.files
     assert file_report.refused is None
-    assert file_report.reconciles
+    assert all_accounted_for(file_report)
     assert (report.rows, report.accepted, report.quarantined) == (
         rows,
         rows - refused_rows,
@@ -230,7 +234,7 @@ def test_a_bad_event_is_quarantined_naming_value_file_and_line(
     assert (problem.code, problem.line) == (code, 2)
     assert named in problem.message and str(path) in problem.message
     assert (report.accepted, report.quarantined, report.exit_code) == (2, 1, 1)
-    assert report.files[0].reconciles
+    assert all_accounted_for(report.files[0])
 
 
 def test_an_id_sent_with_other_content_is_a_conflict_and_kept(
@@ -302,7 +306,11 @@ def test_lines_of_csv_that_cannot_be_read_are_kept_byte_for_byte(
         b"6,six,2026-04-01"
     )
     report = ingest(settings, [path], record_type="contact", system="web")
-    assert report.files[0].reconciles
+    assert all_accounted_for(report.files[0])
+    advice = {found.line: found.remedy for found in report.files[0].problems}
+    assert "a field for each column" in advice[3]
+    assert "Close the quote" in advice[4]
+    assert "UTF-8" in advice[5]
     kept = {entry.rejection.payload for entry in quarantine(settings)}
     assert {b"2,two,2026-04-01,extra", b"4,caf\xe9,2026-04-01"} <= kept
     assert b'3,"never closed,2026-04-01' in kept
