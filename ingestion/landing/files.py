@@ -106,11 +106,14 @@ def _prepare(
     known = catalog.known_systems(settings)
     suffix = path.suffix.lower()
     if suffix in JSONL:
-        if mapping is not None or record_type is not None:
+        if system is not None and system not in known:
+            raise _unknown_system(path, system, "--system", known)
+        if mapping is not None or record_type is not None or system is not None:
             raise HandoffError(
                 "FILE_UNREADABLE",
-                f"{path} holds events, which say their own type; --type and --mapping are for rows",
-                remedy="Leave --type and --mapping out for JSONL.",
+                f"{path} holds events, which say their own type and system; --type, --mapping and "
+                "--system are for rows",
+                remedy="Leave --type, --mapping and --system out for JSONL.",
                 path=str(path),
             )
         _refuse_json_document(path)
@@ -127,15 +130,19 @@ def _prepare(
     rules = mapping or plain_mapping(record_type, system, header, path)
     if rules.system and rules.system not in known:
         if not rules.new_system:
-            raise HandoffError(
-                "SYSTEM_UNKNOWN",
-                f"{path}: unknown system {rules.system!r} ({rules.name}); "
-                f"known: {', '.join(known)}",
-                path=str(path),
-            )
+            named = rules.name if system is None else "--system"
+            raise _unknown_system(path, rules.system, named, known)
         known = (*known, rules.system)
     rules.check_header(header, path)
     return lambda: _row_candidates(path, header, rules, known)
+
+
+def _unknown_system(path: Path, system: str, named: str, known: Collection[str]) -> HandoffError:
+    return HandoffError(
+        "SYSTEM_UNKNOWN",
+        f"{path}: unknown system {system!r} ({named}); known: {', '.join(known)}",
+        path=str(path),
+    )
 
 
 def _refuse_json_document(path: Path) -> None:

@@ -267,6 +267,20 @@ def test_an_unknown_system_refuses_the_file_and_names_the_known_ones(
     assert error.code == "SYSTEM_UNKNOWN"
     assert "'crmm'" in error.message and "hubspot" in error.message
     assert "HANDOFF_SYSTEMS" in error.remedy
+    assert "(--system)" in error.message
+    assert in_log(settings) == 0
+
+
+@pytest.mark.parametrize(
+    ("system", "code"), [("crmm", "SYSTEM_UNKNOWN"), ("web", "FILE_UNREADABLE")]
+)
+def test_a_system_for_events_is_refused_and_not_ignored(
+    settings: Settings, tmp_path: Path, system: str, code: str
+) -> None:
+    error = refused(ingest(settings, [lines(tmp_path / "e.jsonl", event(1))], system=system))
+    assert error.code == code
+    assert "--system" in error.message
+    assert ("hubspot" in error.message) == (code == "SYSTEM_UNKNOWN")
     assert in_log(settings) == 0
 
 
