@@ -62,9 +62,10 @@ def ingest(
     record.
 
     A file whose columns or system do not fit is refused as a whole before anything of it is
-    appended; a row that breaks its contract is kept in quarantine with the reason. Running it
-    again adds nothing. `report.exit_code` is not 0 when anything was refused or quarantined.
-    Raises MAPPING_INVALID when the mapping itself is wrong.
+    appended; a row that breaks its contract is kept in quarantine with the reason. A file that
+    cannot be read to its end is refused there: what came before stays, and the next file is read.
+    Running it again adds nothing. `report.exit_code` is not 0 when anything was refused or
+    quarantined. Raises MAPPING_INVALID when the mapping itself is wrong.
     """
     started = time.perf_counter()
     rules = None if mapping is None else read_mapping(resolve(str(mapping)), record_type, system)
@@ -84,7 +85,13 @@ def ingest(
     correlation_id = uuid.uuid4().hex
     try:
         for report, read in prepared:
-            _ingest_file(log, report, read, correlation_id, progress)
+            try:
+                _ingest_file(log, report, read, correlation_id, progress)
+            except HandoffError as error:
+                # The log's own faults are no matter of this file: the next one would meet them too.
+                if error.entry.status >= 500:
+                    raise
+                report.refused = error
     finally:
         if log is not None:
             log.close()
@@ -350,10 +357,15 @@ def _event(candidate: _Candidate) -> dict[str, Any]:
 
 def _chunks(candidates: Iterable[_Candidate], size: int) -> Iterator[list[_Candidate]]:
     chunk: list[_Candidate] = []
-    for candidate in candidates:
-        chunk.append(candidate)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
+    fault: HandoffError | None = None
+    try:
+        for candidate in candidates:
+            chunk.append(candidate)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    except HandoffError as error:
+        # What was read before the file broke is taken before the fault is told.
+        fault = error
     if chunk:
         yield chunk

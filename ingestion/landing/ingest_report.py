@@ -27,8 +27,8 @@ class Problem:
 
 @dataclass(slots=True)
 class FileReport:
-    """One file: `rows` = `accepted` + `duplicate` + `conflict` + `quarantined`, unless it was
-    `refused` unread.
+    """One file: `rows` = `accepted` + `duplicate` + `conflict` + `quarantined`; when it was
+    `refused`, these are the rows before the fault, mostly none.
 
     A conflict (an id accepted before with other content) is kept in quarantine as well; a bad row
     that stands in the file twice is quarantined once and counts as duplicate the second time.

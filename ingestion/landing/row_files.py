@@ -67,13 +67,24 @@ def _parquet_header(path: Path) -> list[str]:
 
 
 def _parquet_rows(path: Path) -> Iterator[ReadRow]:
+    """Row by row; FILE_UNREADABLE naming the last row before a damaged page."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     number = 0
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=10_000):
-        for row in batch.to_pylist():
-            number += 1
-            yield ReadRow(number, row)
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=10_000):
+            for row in batch.to_pylist():
+                number += 1
+                yield ReadRow(number, row)
+    # ValueError: a text that is no UTF-8, or an instant Python has no word for.
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise HandoffError(
+            "FILE_UNREADABLE",
+            f"{path} cannot be read after row {number}: {str(error).splitlines()[0]}",
+            remedy="Export the file anew and ingest it again; rows taken before count once.",
+            path=str(path),
+        ) from error
 
 
 def _csv_header(path: Path, delimiter: str | None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ingestion.landing.files import ingest
 from ingestion.landing.ingest_report import FileReport, IngestReport
 from ingestion.log.owner import open_reader
 from ingestion.settings import Settings
+from orchestration.reconciliation import ingested_files, keep_ingest
 
 ROOT = Path(__file__).parents[2]
 OLIST = ROOT / "docs" / "tutorials" / "olist"
@@ -352,6 +354,49 @@ def test_parquet_rows_become_the_same_events_as_the_same_csv(
     first = ingest(settings, [path], record_type="opportunity", system="web")
     second = ingest(settings, [tmp_path / "a.parquet"], record_type="opportunity", system="web")
     assert (first.accepted, second.accepted, second.duplicate) == (1, 0, 1)
+
+
+def damaged_parquet(path: Path, rows: int, good: int) -> Path:
+    """Contacts in row groups of 1,000; the pages of those after the first `good` rows are garbage."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    table = pa.table(
+        {
+            "record_id": [str(number) for number in range(rows)],
+            "occurred_at": ["2026-04-01T00:00:00Z"] * rows,
+        }
+    )
+    pa.parquet.write_table(table, path, row_group_size=1_000)
+    groups = pa.parquet.read_metadata(path)
+    column = groups.row_group(good // 1_000).column(0)
+    content = bytearray(path.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    content[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(("rows", "good"), [(2_000, 0), (25_000, 21_000)])
+def test_a_damaged_page_refuses_what_follows_and_keeps_what_came_before(
+    settings: Settings, tmp_path: Path, rows: int, good: int
+) -> None:
+    damaged = damaged_parquet(tmp_path / "p.parquet", rows, good)
+    people = lines(tmp_path / "q.csv", "record_id,occurred_at", "1,2026-04-02T00:00:00Z")
+    report = ingest(settings, [damaged, people], record_type="contact", system="web")
+    broken, whole = report.files
+    assert broken.refused is not None
+    assert broken.refused.code == "FILE_UNREADABLE"
+    reached = re.search(r"after row (\d+)", broken.refused.message)
+    assert reached is not None
+    assert int(reached[1]) == broken.rows == broken.accepted <= good
+    assert broken.rows == good // 10_000 * 10_000
+    assert (whole.refused, whole.accepted) == (None, 1)
+    assert in_log(settings) == report.accepted == broken.rows + 1
+    assert report.exit_code == 2
+    keep_ingest(settings, report)
+    kept = {file.path: file.accepted for file in ingested_files(settings)}
+    assert kept == {name: n for name, n in (("p.parquet", broken.rows), ("q.csv", 1)) if n}
 
 
 def test_a_dry_run_reports_and_writes_nothing(settings: Settings, tmp_path: Path) -> None:
