@@ -41,6 +41,7 @@ class _Candidate:
     code: str = ""
     path: str = ""
     message: str = ""
+    remedy: str | None = None
     set_aside: tuple[str, ...] = ()
 
 
@@ -210,14 +211,21 @@ def _row_candidates(
 ) -> Iterator[_Candidate]:
     for row in read_rows(path, header, mapping.delimiter):
         if row.values is None:
-            yield _Candidate(row.line, row.raw, code="SCHEMA_INVALID", message=row.fault)
+            yield _Candidate(
+                row.line, row.raw, code="SCHEMA_INVALID", message=row.fault, remedy=row.remedy
+            )
             continue
         try:
             event = mapping.to_event(row.values)
         except RowError as error:
             payload = orjson.dumps(row.values, default=str)
             yield _Candidate(
-                row.line, payload, code=error.code, path=error.path, message=error.message
+                row.line,
+                payload,
+                code=error.code,
+                path=error.path,
+                message=error.message,
+                remedy=error.remedy,
             )
             continue
         violations = registry.validate_event(event, known)
@@ -325,7 +333,7 @@ def _quarantine(
             report.conflict += 1
         else:
             report.quarantined += 1
-        report.add_problem(found.line, found.code, found.path, message)
+        report.add_problem(found.line, found.code, found.path, message, found.remedy)
 
 
 def _rejection(candidate: _Candidate, message: str, correlation_id: str) -> Rejection:
@@ -369,3 +377,5 @@ def _chunks(candidates: Iterable[_Candidate], size: int) -> Iterator[list[_Candi
         fault = error
     if chunk:
         yield chunk
+    if fault is not None:
+        raise fault

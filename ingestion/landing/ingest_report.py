@@ -47,8 +47,11 @@ class FileReport:
     set_aside: Counter[str] = field(default_factory=Counter)
     refused: HandoffError | None = None
 
-    def add_problem(self, line: int, code: str, path: str, message: str) -> None:
-        """Count one row that was not accepted, and keep the first few to show."""
+    def add_problem(
+        self, line: int, code: str, path: str, message: str, remedy: str | None = None
+    ) -> None:
+        """Count one row that was not accepted, and keep the first few to show; without a `remedy`
+        of its own it has its code's."""
         self.reasons[code] += 1
         if len(self.problems) < SHOWN_PROBLEMS:
             told = remedy or catalog_entry(code).remedy

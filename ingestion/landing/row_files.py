@@ -17,13 +17,21 @@ DELIMITERS = (",", ";", "\t", "|")
 
 @dataclass(frozen=True, slots=True)
 class ReadRow:
-    """One row: `values` by column, or None with `fault` and the `raw` bytes when it cannot be
-    read."""
+    """One row: `values` by column, or None with `fault`, its `remedy` and the `raw` bytes when it
+    cannot be read."""
 
     line: int
     values: dict[str, Any] | None
     raw: bytes = b""
     fault: str = ""
+    remedy: str = ""
+
+
+_CLOSE_QUOTES = 'Close the quote, or write a quote within a field twice (""), and ingest it again.'
+_COUNT_FIELDS = (
+    "Give the line a field for each column; put a field that holds the delimiter in quotes."
+)
+_SAVE_AS_UTF8 = "Save the file as UTF-8 and ingest it again; what was taken counts once."
 
 
 def is_parquet(path: Path) -> bool:
@@ -142,22 +150,23 @@ def _csv_rows(path: Path, header: list[str], delimiter: str) -> Iterator[ReadRow
         number = len(lines.taken) + 1
         while True:
             lines.taken = []
-            fault = ""
+            fault = remedy = ""
             try:
                 fields = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                fields, fault = [], f"malformed CSV: {error}"
+                fields, fault, remedy = [], f"malformed CSV: {error}", _CLOSE_QUOTES
             if not fault and not fields:
                 number += len(lines.taken)
                 continue
             if not fault and len(fields) != len(header):
                 fault = f"{len(fields)} fields, the header has {len(header)}"
+                remedy = _COUNT_FIELDS
             if not fault and any(
                 "\udc80" <= character <= "\udcff" for character in "".join(fields)
             ):
-                fault = "not UTF-8"
+                fault, remedy = "not UTF-8", _SAVE_AS_UTF8
             if not fault:
                 yield ReadRow(number, dict(zip(header, fields, strict=True)))
                 number += len(lines.taken)
@@ -168,7 +177,6 @@ def _csv_rows(path: Path, header: list[str], delimiter: str) -> Iterator[ReadRow
             lines.returned.extendleft(reversed(rest))
             if rest:
                 reader = csv.reader(lines, delimiter=delimiter, strict=True)
-            yield ReadRow(
-                number, None, first.rstrip("\r\n").encode("utf-8", "surrogateescape"), fault
-            )
+            raw = first.rstrip("\r\n").encode("utf-8", "surrogateescape")
+            yield ReadRow(number, None, raw, fault, remedy)
             number += 1

@@ -308,6 +308,26 @@ def test_a_wrong_enum_and_an_unparsable_date_in_csv_are_quarantined_by_row(
     assert "`format:`" in messages
 
 
+@pytest.mark.parametrize(
+    ("born", "happened", "told"),
+    [
+        ("2026-02-31", "2026-04-01T00:00:00Z", "'2026-02-31'"),
+        ("", "2026-02-31T10:00:00Z", "'2026-02-31T10:00:00Z'"),
+        ("", "2026-02-28 25:00", "'2026-02-28 25:00'"),
+    ],
+)
+def test_a_date_that_no_calendar_has_is_not_said_to_want_a_format(
+    settings: Settings, tmp_path: Path, born: str, happened: str, told: str
+) -> None:
+    path = lines(tmp_path / "p.csv", "record_id,birth_date,occurred_at", f"1,{born},{happened}")
+    report = ingest(settings, [path], record_type="contact", system="web")
+    [found] = report.files[0].problems
+    assert found.code == "DATE_UNPARSABLE"
+    assert told in found.message
+    assert "format" not in found.message + found.remedy
+    assert found.remedy.startswith("Correct the value")
+
+
 def test_lines_of_csv_that_cannot_be_read_are_kept_byte_for_byte(
     settings: Settings, tmp_path: Path
 ) -> None:
