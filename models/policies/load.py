@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -238,7 +238,18 @@ def _read(folder: Path, file: Path, problems: list[Problem]) -> _Source | None:
     name = file.relative_to(folder).as_posix()
     try:
         node = YAML(typ="rt").load(file.read_text(encoding="utf-8"))
-        return _Source(file=name, node=node, content=_plain(node))
+        nameless = list(_nameless_keys(node))
+        if not nameless:
+            return _Source(file=name, node=node, content=_plain(node))
+        problems += [
+            Problem(
+                name,
+                line,
+                f"a mapping or list stands where a name belongs: {shown}",
+                "Put quotes around the value if it is meant as text.",
+            )
+            for line, shown in nameless
+        ]
     except FileNotFoundError:
         problems.append(
             Problem(
@@ -263,6 +274,19 @@ def _read(folder: Path, file: Path, problems: list[Problem]) -> _Source | None:
             Problem(name, mark.line + 1 if mark else None, f"is not valid YAML: {what}", remedy)
         )
     return None
+
+
+def _nameless_keys(node: Any) -> Iterator[tuple[int, str]]:
+    """Line and text of every key that is itself a mapping or a list: `{{ template }}` is YAML."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if isinstance(key, Mapping | list | tuple):
+                shown = dict(key) if isinstance(key, Mapping) else list(key)
+                yield node.lc.key(key)[0] + 1, f"{shown!r:.80}"  # type: ignore[attr-defined]
+            yield from _nameless_keys(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _nameless_keys(item)
 
 
 def _plain(node: Any) -> Any:

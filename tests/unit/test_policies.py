@@ -104,6 +104,10 @@ REFUSED = {
         "scoring/v1.yml", "2025-01-01T00:00:00Z", "2025-01-01T00:00:00", 0, "no time zone"),
     "day instead of an instant": (
         "scoring/v1.yml", "2025-01-01T00:00:00Z", "2025-01-01", 0, "2025-01-01"),
+    "template instead of text": (
+        "scoring/v1.yml", "revops@example.com", "{{ evil }}", 0, "'evil'"),
+    "list as a name": (
+        "identity/v1.yml", "system_priority:", "[a, b]: 1\nsystem_priority:", 0, "['a', 'b']"),
     "bracket never closed": ("scoring/v1.yml", "revops@example.com", "[a", 1, "not valid YAML"),
     "key twice": (
         "scoring/v1.yml", "total_cap: 200", "total_cap: 200\ntotal_cap: 3", 1, "total_cap"),
