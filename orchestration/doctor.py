@@ -170,7 +170,7 @@ def _home(settings: Settings) -> str:
 def _policies(settings: Settings) -> str:
     from models.policies.load import load_policies
 
-    policies = load_policies(settings.policies)
+    policies = load_policies(settings.policies, further_systems=settings.extra_systems)
     return ", ".join(f"{kind} {name}" for kind, name in sorted(policies.active.items()))
 
 

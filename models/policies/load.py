@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -66,9 +66,9 @@ class Policies:
         return self.active[version.kind] == version.version
 
 
-def load_policies(folder: Path | None = None) -> Policies:
+def load_policies(folder: Path | None = None, *, further_systems: Collection[str] = ()) -> Policies:
     """All versions of all kinds in `folder` (default: the shipped ones), checked one by one and
-    together.
+    together; `further_systems` (HANDOFF_SYSTEMS) may be named beside those we know.
 
     Raises HandoffError POLICY_INVALID (exit code 4) naming file, line, value and remedy of every
     problem.
@@ -109,7 +109,7 @@ def load_policies(folder: Path | None = None) -> Policies:
     active = {} if rollout is None else _active(rollout, folder, problems)
     if not problems:
         documents = {kind: versions[kind][version].document for kind, version in active.items()}
-        for kind, fault in disagreements(documents):
+        for kind, fault in disagreements(documents, _systems(further_systems)):
             problems.append(sources[kind][active[kind]].problem(fault))
     if problems:
         raise policy_error(problems)
@@ -464,6 +464,13 @@ def _active(rollout: _Source, folder: Path, problems: list[Problem]) -> dict[str
             fault = Fault(("active",), f"no active version of {kind}", f"Add a line `{kind}: v1`.")
             problems.append(rollout.problem(fault))
     return active
+
+
+def _systems(further: Collection[str]) -> tuple[str, ...]:
+    from ingestion.connectors.catalog import systems
+    from ingestion.settings import EVENT_ONLY_SYSTEMS
+
+    return tuple(sorted({*systems(), *EVENT_ONLY_SYSTEMS, *further}))
 
 
 def _activity_types() -> tuple[str, ...]:

@@ -253,6 +253,21 @@ def test_a_destination_without_a_consent_rule_is_refused(
     assert "'hubspot' has no rule" in error.message
 
 
+def test_a_system_nobody_knows_has_no_priority(
+    folder: Path, edit: Callable[[str, str, str], int]
+) -> None:
+    line = edit("identity/v1.yml", "salesforce, hubspot", "salesforce, hubspott")
+    told = refusal(folder).message
+    assert f"identity/v1.yml:{line}: unknown system 'hubspott'; did you mean 'hubspot'?" in told
+    assert "marketo" in told
+    load_policies(folder, further_systems=["hubspott"])
+
+
+def test_a_version_that_is_not_active_may_name_a_system_that_was_given_up(folder: Path) -> None:
+    add_version(folder, "identity", "v2", "salesforce, hubspot", "salesforce, eloqua")
+    load_policies(folder)
+
+
 def test_the_shipped_policies_load_and_are_all_active() -> None:
     policies = load_policies()
     assert set(policies.active) == set(KINDS)
