@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -356,6 +357,12 @@ def test_a_home_that_cannot_hold_state_is_named_by_every_verb(
     assert "Traceback" not in said.err
     assert not ({"export", "edge on"} & set(said.out.split()))
     assert file.read_text() == json.dumps(contact(1)) + "\n"
+
+
+def test_the_version_is_the_installed_one(empty: Any) -> None:
+    said = empty.handoff("--version")
+    assert (said.code, said.out, said.err) == (0, f"handoff {version('handoff')}\n", "")
+    assert "--version" in empty.handoff("--help").out
 
 
 def test_an_edge_without_a_log_to_write_ends_before_it_says_it_is_there(empty: Any) -> None:
