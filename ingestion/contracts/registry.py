@@ -41,6 +41,17 @@ RECORD_TABLES: dict[str, str] = {
     "receipt": "receipts",
 }
 
+# The field of `data` that an event's subject ends in. Consents and stage changes have no id of their
+# own: there the sender chooses.
+_SUBJECT_FIELDS = dict.fromkeys(RECORD_TABLES, "record_id") | {
+    "activity": "activity_id",
+    "meeting": "meeting_id",
+    "merge": "surviving_id",
+    "receipt": "operation_id",
+    "consent": None,
+    "stage_change": None,
+}
+
 _TYPE_PREFIX = "com.handoff."
 _SCHEMA_PREFIX = "urn:handoff:contract:"
 _ENUM_PREFIX = "urn:handoff:enum:"
@@ -184,10 +195,33 @@ def validate_event(event: dict[str, Any], known_systems: Collection[str]) -> lis
     data = event.get("data")
     system = data.get("system") if isinstance(data, dict) else None
     known = not isinstance(system, str) or system == "" or system in known_systems
-    unknown = [] if known else [_unknown_system(str(system), known_systems)]
+    also = [] if known else [_unknown_system(str(system), known_systems)]
+    also += _contradictions(event, contract.record, is_system_known=known)
     if _validator(contract).is_valid(event):
-        return unknown
-    return _breaches(event, contract) + unknown
+        return also
+    return _breaches(event, contract) + also
+
+
+def _contradictions(
+    event: Mapping[str, Any], record: str, *, is_system_known: bool
+) -> list[Violation]:
+    """Where the subject is about something else than type and data: the order of events, which
+    follows the subject, would then be another record's."""
+    subject, data = event.get("subject"), event.get("data")
+    parts = subject.split("/", 2) if isinstance(subject, str) else []
+    if len(parts) < 3 or parts[0] not in RECORD_TABLES or not isinstance(data, dict):
+        return []
+    field = _SUBJECT_FIELDS[record]
+    expected = [
+        (record, "type"),
+        (data.get("system") if is_system_known else None, "'system'"),
+        (data.get(field) if field else None, repr(field)),
+    ]
+    for said, (meant, named) in zip(parts, expected, strict=True):
+        if isinstance(meant, str) and meant and said != meant:
+            message = f"'subject' says {said[:80]!r} where {named} says {meant[:80]!r}"
+            return [Violation("FIELD_MISMATCH", "/subject", message)]
+    return []
 
 
 def _unknown_system(system: str, known_systems: Collection[str]) -> Violation:
