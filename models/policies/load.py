@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, get_args
@@ -56,10 +56,6 @@ class Policies:
     folder: Path
     versions: Mapping[str, Mapping[str, PolicyVersion]]
     active: Mapping[str, str]
-
-    def active_version(self, kind: str) -> PolicyVersion:
-        """The version of `kind` that decides now."""
-        return self.versions[kind][self.active[kind]]
 
     def is_active(self, version: PolicyVersion) -> bool:
         """Whether the rollout names this version."""
@@ -114,30 +110,6 @@ def load_policies(folder: Path | None = None, *, further_systems: Collection[str
     if problems:
         raise policy_error(problems)
     return Policies(folder=folder, versions=versions, active=active)
-
-
-def with_active(policies: Policies, choice: Mapping[str, str]) -> Policies:
-    """The same policies with other versions active, e.g. {"scoring": "v2"}, to see what would have
-    happened.
-
-    Raises HandoffError POLICY_INVALID for a kind or version that does not exist.
-    """
-    for kind, version in choice.items():
-        if kind not in policies.versions:
-            names = known(kind, policies.versions)
-            raise HandoffError(
-                "POLICY_INVALID",
-                f"unknown kind of policy '{kind}'{names}",
-                remedy="Name a kind and a version, e.g. scoring=v2.",
-            )
-        if version not in policies.versions[kind]:
-            names = known(version, policies.versions[kind])
-            raise HandoffError(
-                "POLICY_INVALID",
-                f"{kind} has no version '{version}'{names}",
-                remedy=f"Write {policies.folder / kind / version}.yml, or name one that exists.",
-            )
-    return replace(policies, active={**policies.active, **choice})
 
 
 def check_frozen(policies: Policies, used: Mapping[tuple[str, str], str]) -> None:
