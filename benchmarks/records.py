@@ -15,13 +15,14 @@ PAGES = ("/pricing", "/demo", "/blog/one", "/blog/two", "/docs")
 
 
 def event(record: str, event_id: str, time: datetime, data: dict[str, Any]) -> dict[str, Any]:
-    """One CloudEvent around `data`."""
+    """One CloudEvent around `data`; its subject is what `data` says it is about."""
+    key = data.get("record_id") or data.get("activity_id") or event_id
     return {
         "specversion": "1.0",
         "id": event_id,
         "source": SOURCE,
         "type": f"com.handoff.{record}",
-        "subject": f"{record}/web/{event_id}",
+        "subject": f"{record}/web/{key}",
         "time": time.isoformat(),
         "data": data,
     }

@@ -43,11 +43,6 @@ class Suite:
     expectations: tuple[Expectation, ...]
 
 
-def suite_names(folder: Path = SUITE_FOLDER) -> tuple[str, ...]:
-    """Names of all suites, e.g. `sync_salesforce__leads`, `raw_events__contacts`."""
-    return tuple(sorted(_files(folder)))
-
-
 def load_suite(name: str, folder: Path = SUITE_FOLDER) -> Suite:
     """The suite of that name.
 

@@ -61,13 +61,6 @@ class SuiteResult:
         """Other claims that did not hold."""
         return [r for r in self.results if not r.success and r.severity != "critical"]
 
-    def raise_for_failures(self) -> None:
-        """For the outgoing door: raise HandoffError EXPECTATION_FAILED if a critical claim did not
-        hold."""
-        if self.failures:
-            told = "; ".join(result.message for result in self.failures)
-            raise HandoffError("EXPECTATION_FAILED", f"{self.suite}: {told}", path=self.suite)
-
 
 def validate_frame(frame: pd.DataFrame, suite_name: str, table: str = "") -> SuiteResult:
     """Run the suite of that name over `frame`, the rows of `table` (its address): 30 claims on 20,000 rows take about 0.25 s.

@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     )
 
     edge_host: str = "127.0.0.1"
-    edge_port: int = 8321
+    edge_port: int = Field(8_321, ge=1, le=65_535)
     edge_public_url: str | None = Field(
         None, description="URL senders see, e.g. https://in.example.com; HubSpot signs it."
     )
@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     webhook_secrets_hubspot: SecretStr | None = None
     webhook_secrets_web: SecretStr | None = None
     max_body_bytes: int = Field(1_048_576, ge=1_024)
+    max_batch_items: int = Field(
+        1_000, ge=1, description="Most events of one request; each costs the edge time."
+    )
 
     hubspot_url: str | None = None
     hubspot_token: SecretStr | None = None
@@ -48,9 +51,9 @@ class Settings(BaseSettings):
     calendar_token: SecretStr | None = None
     calendar_ids: str = Field("", description="Comma-separated calendar ids; empty = every rep's.")
 
-    sandbox_port: int = 8322
+    sandbox_port: int = Field(8_322, ge=1, le=65_535)
     sandbox_seed: int = 7
-    ui_port: int = 3000
+    ui_port: int = Field(3_000, ge=1, le=65_535)
 
     refresh_seconds: float = Field(
         60.0, ge=1, description="How often `handoff work` polls and renews what people read."

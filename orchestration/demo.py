@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ingestion.errors.catalog import HandoffError
+from ingestion.home import require_home
 from ingestion.settings import Settings
 
 LIVE_SUBMITS = 3
@@ -48,7 +49,7 @@ class DemoResult:
 def run_demo(settings: Settings, *, seed: int, fresh: bool, say: Say) -> DemoResult:
     """Run it all under `<HANDOFF_HOME>/demo`; `fresh` forgets the last demo first."""
     started = time.monotonic()
-    home = settings.root / "demo"
+    home = require_home(settings) / "demo"
     if fresh:
         shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True, exist_ok=True)

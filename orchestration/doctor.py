@@ -6,10 +6,12 @@ import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from ingestion.errors.catalog import HandoffError
+from ingestion.home import require_home
 from ingestion.settings import Settings
 from orchestration.reconciliation import Count, IngestedFile, ingested_files, reconcile
 
@@ -65,13 +67,26 @@ class Findings:
         }
 
 
-def examine(settings: Settings) -> Findings:
-    """Run every look; a look that raises is a finding, not a crash."""
+# What is verified of the event log unless all of it is asked for: about a second's worth.
+_VERIFIED_EVENTS = 100_000
+
+
+def examine(
+    settings: Settings,
+    *,
+    whole_log: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Findings:
+    """Run every look; a look that raises is a finding, not a crash.
+
+    With `whole_log` every event of the log is verified and not only the newest; `say` hears what is
+    being done.
+    """
     looks: list[tuple[str, Callable[[Settings], str]]] = [
         ("versions", _versions),
         ("home", _home),
         ("policies", _policies),
-        ("event log", _event_log),
+        ("event log", partial(_event_log, whole=whole_log, say=say)),
         ("warehouse", _warehouse),
         ("serving file", _serving),
         ("time zones", _time_zones),
@@ -86,18 +101,21 @@ def examine(settings: Settings) -> Findings:
             files = ingested_files(settings)
         except HandoffError as error:
             findings.append(_finding_of("reconciliation", error))
-        missing = sum(count.missing for count in counts)
-        findings.append(
-            Finding(
-                "reconciliation",
-                WRONG if missing else OK,
-                f"{missing} rows are nowhere" if missing else "every row received is accounted for",
-                "Run `handoff run`; if it stays, `handoff run --full-refresh`."
-                if missing
-                else None,
-                1,
+        else:
+            missing = sum(count.missing for count in counts)
+            findings.append(
+                Finding(
+                    "reconciliation",
+                    WRONG if missing else OK,
+                    f"{missing} rows are nowhere"
+                    if missing
+                    else "every row received is accounted for",
+                    "Run `handoff run`; if it stays, `handoff run --full-refresh`."
+                    if missing
+                    else None,
+                    1,
+                )
             )
-        )
     return Findings(tuple(findings), tuple(counts), tuple(files))
 
 
@@ -135,17 +153,11 @@ def _versions(_: Settings) -> str:
 
 
 def _home(settings: Settings) -> str:
-    import os
     import shutil
 
+    require_home(settings, create=False)
     if not settings.root.exists():
         return f"{settings.root} (will be created)"
-    if not os.access(settings.root, os.W_OK):
-        raise HandoffError(
-            "FILE_UNREADABLE",
-            f"{settings.root} cannot be written",
-            remedy="Give HANDOFF_HOME a folder of yours.",
-        )
     free = shutil.disk_usage(settings.root).free / 1e9
     if free < 1:
         raise _Unwell(
@@ -158,17 +170,34 @@ def _home(settings: Settings) -> str:
 def _policies(settings: Settings) -> str:
     from models.policies.load import load_policies
 
-    policies = load_policies(settings.policies)
+    policies = load_policies(settings.policies, further_systems=settings.extra_systems)
     return ", ".join(f"{kind} {name}" for kind, name in sorted(policies.active.items()))
 
 
-def _event_log(settings: Settings) -> str:
+def _event_log(settings: Settings, *, whole: bool, say: Callable[[str], None]) -> str:
     if not settings.log_path.exists():
         return "empty (made with the first event)"
     from ingestion.log.owner import open_reader
 
     with contextlib.closing(open_reader(settings)) as log:
-        return f"{log.last_seq():,} events"
+        events = log.last_seq()
+        say(f"reading the event log's file: {settings.log_path.stat().st_size / 1e6:,.0f} MB")
+        if damage := log.find_damage():
+            raise HandoffError("LOG_CORRUPT", f"{settings.log_path}: {damage}")
+        chain = log.verify(
+            None if whole else _VERIFIED_EVENTS,
+            lambda done, total: say(f"verifying events: {done:,} of {total:,}"),
+        )
+    if chain.broken_seq is not None:
+        raise HandoffError(
+            "LOG_CORRUPT", f"{settings.log_path}: event {chain.broken_seq}: {chain.reason}"
+        )
+    if chain.checked < events:
+        return (
+            f"{events:,} events; the newest {chain.checked:,} verified, all of them by "
+            "`handoff doctor --whole-log`"
+        )
+    return f"{events:,} events, each verified"
 
 
 def _warehouse(settings: Settings) -> str:

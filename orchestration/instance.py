@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ingestion.home import require_home
 from ingestion.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ run_retries:
 
 def prepare_dagster_home(settings: Settings) -> None:
     """Create the instance's folder and configuration, and point this process at it."""
+    require_home(settings)
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"

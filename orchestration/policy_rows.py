@@ -21,7 +21,7 @@ def load_policy_rows(settings: Settings) -> dict[str, int]:
     Raises POLICY_INVALID, naming file and line, before anything is replaced, and POLICY_FROZEN when a version that decisions were made with
     says something else now.
     """
-    policies = load_policies(settings.policies)
+    policies = load_policies(settings.policies, further_systems=settings.extra_systems)
     tables = policy_tables(policies)
     connection = connect(settings)
     try:

@@ -58,7 +58,7 @@ def keep_ingest(settings: Settings, report: IngestReport) -> None:
             "quarantined": file.quarantined,
         }
         for file in report.files
-        if file.refused is None
+        if file.refused is None or file.rows
     ]
     if rows:
         name = now.strftime("%Y%m%dT%H%M%S%f.json")

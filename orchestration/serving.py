@@ -119,6 +119,14 @@ def query(settings: Settings, sql: str) -> tuple[list[str], list[tuple[Any, ...]
 
     with contextlib.closing(open_serving(settings)) as connection:
         try:
+            statements = len(connection.extract_statements(sql))
+            if statements > 1:
+                # Of several only the last would answer.
+                raise HandoffError(
+                    "QUERY_INVALID",
+                    f"{statements} statements; one is answered at a time",
+                    remedy="Ask them one by one, or as one with `union all`.",
+                )
             cursor = connection.execute(sql)
             # Nothing but blanks or comments: DuckDB then gives no cursor at all.
             if cursor is None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+from ingestion.listening import listen
 from ingestion.settings import Settings
 from orchestration.instance import open_instance
 from orchestration.transform import dbt_environment
@@ -23,7 +24,10 @@ def serve_ui(settings: Settings, port: int, *, with_worker: bool) -> int:
     """Serve until Ctrl-C or SIGTERM; returns the exit code. `dagster dev` alone leaves its children behind under load.
 
     With the worker, what comes in is taken at once and Dagster shows it; without, Dagster's own sensor starts a run within some ten seconds.
+    ADDRESS_UNAVAILABLE when the port is taken.
     """
+    # On a busy port Dagster's web server ends and its daemon runs on, with nobody to stop it.
+    listen("127.0.0.1", port, "HANDOFF_UI_PORT").close()
     with open_instance(settings):
         pass
     environment = {

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from ingestion.errors.catalog import HandoffError
+from ingestion.home import require_home
 from ingestion.settings import Settings
 
 WRITER_LOCK = "warehouse.lock"
@@ -86,7 +87,7 @@ def writer_patience(settings: Settings) -> float:
 
 
 def _acquire(settings: Settings, path: Path, wait_seconds: float) -> IO[str]:
-    settings.root.mkdir(parents=True, exist_ok=True)
+    require_home(settings)
     deadline = time.monotonic() + wait_seconds
     # Kept open: closing it releases the lock.
     file = path.open("a+", encoding="ascii")

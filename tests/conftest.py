@@ -63,12 +63,13 @@ class Warehouse:
     ) -> dict[str, Any]:
         """One CloudEvent that carries `data` as the new state of a `record` at `time`."""
         keys = (
+            # Before record_id: a receipt has both and is about its operation.
+            "operation_id",
             "record_id",
             "activity_id",
             "meeting_id",
             "surviving_id",
             "contact_id",
-            "operation_id",
         )
         named = next((data[key] for key in keys if data.get(key)), data.get("email", "unnamed"))
         return {

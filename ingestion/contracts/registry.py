@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 
 from ingestion.contracts.instants import is_instant
-from ingestion.contracts.violations import Violation, explain
+from ingestion.contracts.violations import (
+    Violation,
+    endless_array,
+    explain,
+    misnamed_attribute,
+)
 from ingestion.errors.catalog import HandoffError
 
 if TYPE_CHECKING:
@@ -36,12 +41,28 @@ RECORD_TABLES: dict[str, str] = {
     "receipt": "receipts",
 }
 
+# The field of `data` that an event's subject ends in. Consents and stage changes have no id of their
+# own: there the sender chooses.
+_SUBJECT_FIELDS = dict.fromkeys(RECORD_TABLES, "record_id") | {
+    "activity": "activity_id",
+    "meeting": "meeting_id",
+    "merge": "surviving_id",
+    "receipt": "operation_id",
+    "consent": None,
+    "stage_change": None,
+}
+
 _TYPE_PREFIX = "com.handoff."
 _SCHEMA_PREFIX = "urn:handoff:contract:"
 _ENUM_PREFIX = "urn:handoff:enum:"
 _VERSION = re.compile(r"\d+\.\d+\.\d+", re.ASCII)
 # A body of a million unknown fields must not become a million violations.
 _MOST_VIOLATIONS = 100
+# The validator builds every error before it hands out the first, so what one event can get wrong
+# is bounded before it is asked: the envelope has a dozen attributes, and contracts end an array at
+# 10,000 entries.
+_MOST_ATTRIBUTES = 64
+_MOST_ENTRIES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +183,9 @@ def validate_event(event: dict[str, Any], known_systems: Collection[str]) -> lis
         orjson.dumps(event, option=orjson.OPT_PASSTHROUGH_DATETIME)
     except TypeError as error:
         return [Violation("SCHEMA_INVALID", "", f"the event is not JSON: {error}")]
+    if len(event) > _MOST_ATTRIBUTES:
+        message = f"the event has {len(event)} attributes; expected at most {_MOST_ATTRIBUTES}"
+        return [Violation("SCHEMA_INVALID", "", f"{message}, with the record's fields under data")]
     try:
         contract = contract_of(event)
     except HandoffError as error:
@@ -171,10 +195,33 @@ def validate_event(event: dict[str, Any], known_systems: Collection[str]) -> lis
     data = event.get("data")
     system = data.get("system") if isinstance(data, dict) else None
     known = not isinstance(system, str) or system == "" or system in known_systems
-    unknown = [] if known else [_unknown_system(str(system), known_systems)]
+    also = [] if known else [_unknown_system(str(system), known_systems)]
+    also += _contradictions(event, contract.record, is_system_known=known)
     if _validator(contract).is_valid(event):
-        return unknown
-    return _breaches(event, contract) + unknown
+        return also
+    return _breaches(event, contract) + also
+
+
+def _contradictions(
+    event: Mapping[str, Any], record: str, *, is_system_known: bool
+) -> list[Violation]:
+    """Where the subject is about something else than type and data: the order of events, which
+    follows the subject, would then be another record's."""
+    subject, data = event.get("subject"), event.get("data")
+    parts = subject.split("/", 2) if isinstance(subject, str) else []
+    if len(parts) < 3 or parts[0] not in RECORD_TABLES or not isinstance(data, dict):
+        return []
+    field = _SUBJECT_FIELDS[record]
+    expected = [
+        (record, "type"),
+        (data.get("system") if is_system_known else None, "'system'"),
+        (data.get(field) if field else None, repr(field)),
+    ]
+    for said, (meant, named) in zip(parts, expected, strict=True):
+        if isinstance(meant, str) and meant and said != meant:
+            message = f"'subject' says {said[:80]!r} where {named} says {meant[:80]!r}"
+            return [Violation("FIELD_MISMATCH", "/subject", message)]
+    return []
 
 
 def _unknown_system(system: str, known_systems: Collection[str]) -> Violation:
@@ -187,10 +234,33 @@ def _unknown_system(system: str, known_systems: Collection[str]) -> Violation:
 
 def _breaches(event: dict[str, Any], contract: Contract | None) -> list[Violation]:
     """The first 100 breaches, each once; without a contract the envelope alone is judged."""
+    if contract is not None and (endless := _endless_arrays(event.get("data"))):
+        return endless
     judged = _compound_schema(contract)
-    errors = _validator(contract).iter_errors(event)
-    every = chain.from_iterable(explain(error, judged) for error in errors)
+    errors = _explaining_validator(contract).iter_errors(event)
+    misnamed = (name for name in event if not _attribute_name().fullmatch(name))
+    every = chain(
+        map(misnamed_attribute, misnamed),
+        chain.from_iterable(explain(error, judged) for error in errors),
+    )
     return list(dict.fromkeys(islice(every, _MOST_VIOLATIONS)))
+
+
+def _endless_arrays(data: object) -> list[Violation]:
+    """Arrays longer than any contract allows; half a million wrong entries took a gigabyte."""
+    found: list[Violation] = []
+    for name, value in data.items() if isinstance(data, dict) else ():
+        # Nothing under custom is judged, so nothing there can go wrong many times.
+        nested = value.items() if isinstance(value, dict) and name != "custom" else ()
+        for path, item in [((name,), value), *(((name, key), item) for key, item in nested)]:
+            if isinstance(item, list) and len(item) > _MOST_ENTRIES:
+                found.append(endless_array(("data", *path), len(item), _MOST_ENTRIES))
+    return found[:_MOST_VIOLATIONS]
+
+
+@cache
+def _attribute_name() -> re.Pattern[str]:
+    return re.compile(schema("envelope", versions("envelope")[-1])["propertyNames"]["pattern"])
 
 
 @lru_cache(maxsize=256)
@@ -211,11 +281,23 @@ def _contract(type_name: str, schema_name: str | None) -> Contract:
 
 
 @cache
-def _validator(contract: Contract | None) -> Validator:
+def _validator(contract: Contract) -> Validator:
+    return _compiled(_compound_schema(contract))
+
+
+@cache
+def _explaining_validator(contract: Contract | None) -> Validator:
+    # Every error about a name carries a copy of the whole event: 60 names of a megabyte took a
+    # gigabyte.
+    kept = {key: rule for key, rule in _compound_schema(contract).items() if key != "propertyNames"}
+    return _compiled(kept)
+
+
+def _compiled(document: dict[str, Any]) -> Validator:
     from jsonschema_rs import Draft202012Validator
 
     return Draft202012Validator(
-        _compound_schema(contract),
+        document,
         validate_formats=True,
         formats={"date-time": is_instant, "time-zone": _is_time_zone},
         offline=True,

@@ -42,6 +42,19 @@ def pointer(parts: Sequence[str | int]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
+def misnamed_attribute(name: str) -> Violation:
+    """An attribute of the envelope whose name CloudEvents does not allow."""
+    shown = repr(name) if len(name) <= _SHOWN_CHARACTERS else repr(name[:_SHOWN_CHARACTERS]) + "…"
+    message = f"attribute name {shown} is not CloudEvents: lower-case letters and digits only"
+    return Violation("FIELD_MISMATCH", pointer([name]), message)
+
+
+def endless_array(path: Sequence[str], entries: int, most: int) -> Violation:
+    """An array at `path` too long for its entries to be looked at."""
+    message = f"{_named(path)} is an array of {entries} entries; expected at most {most} entries"
+    return Violation("FIELD_MISMATCH", pointer(path), message)
+
+
 def explain(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[Violation]:
     """The violations one validator error stands for; `schema` is the one it was compiled from."""
     path = list(error.instance_path)
@@ -49,7 +62,7 @@ def explain(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[Viola
     node, required = _subschema(schema, path)
     field = _named(path)
     keyword = error.kind.name
-    limit = error.kind.value if keyword not in ("anyOf", "propertyNames") else None
+    limit = error.kind.value if keyword != "anyOf" else None
 
     def breach(code: str, message: str, *below: str) -> Violation:
         return Violation(code, pointer([*path, *below]), message)
@@ -75,10 +88,6 @@ def explain(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[Viola
     elif keyword == "pattern":
         expected = str(node.get("x-expected", f"text matching {limit}"))
         yield breach("FIELD_MISMATCH", f"{field} is {_shown(value, node)}; expected {expected}")
-    elif keyword == "propertyNames":
-        name = str(error.kind.error.instance)  # type: ignore[attr-defined]
-        message = f"attribute name {name!r} is not CloudEvents: lower-case letters and digits only"
-        yield breach("FIELD_MISMATCH", message, name)
     elif keyword == "anyOf":
         names = [name for option in node.get("anyOf", []) for name in option.get("required", [])]
         yield breach("SCHEMA_INVALID", f"at least one of {_listed(names)} must be given")

@@ -13,8 +13,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
@@ -36,6 +36,7 @@ from ingestion.edge.problems import problem_response
 from ingestion.edge.strict_json import read_items
 from ingestion.edge.trace import Trace, trace_of
 from ingestion.errors.catalog import HandoffError
+from ingestion.listening import listen
 from ingestion.log.interface import EventLog
 from ingestion.log.owner import open_log
 from ingestion.settings import Settings
@@ -55,13 +56,12 @@ logger = structlog.get_logger("handoff.edge")
 
 def create_app(
     settings: Settings,
-    log: EventLog | None = None,
+    log: EventLog,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FastAPI:
-    """The edge as an ASGI application.
+    """The edge as an ASGI application that appends to `log`, which stays the caller's to close.
 
-    Opens the log of `settings` when it starts and closes it when it stops, unless `log` is given:
-    then that is the caller's to close. `clock` is what signatures are judged against.
+    `clock` is what signatures are judged against.
     """
     modules = {system: catalog.webhook(system) for system in catalog.systems("webhook")}
     secrets = {system: settings.webhook_secrets(system) for system in modules}
@@ -74,11 +74,11 @@ def create_app(
     app = FastAPI(
         title="Handoff edge",
         summary="Takes events and webhooks; 202 means on disk.",
-        lifespan=_lifespan(settings, log),
         docs_url=None,
         redoc_url=None,
+        # A redirect has no words; the other address is answered like any that is not served.
+        redirect_slashes=False,
     )
-    app.state.log = log
     app.add_middleware(Correlation)
     app.add_exception_handler(HandoffError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
@@ -89,14 +89,13 @@ def create_app(
         media_type = _media_type(request)
         body = await _read_body(request, settings.max_body_bytes)
         trace: Trace = request.state.trace
-        event_log: EventLog = app.state.log
         try:
-            parsed, is_batch = read_items(body)
+            parsed, is_batch = read_items(body, settings.max_batch_items)
             _require_shape(media_type, is_batch)
         except HandoffError as error:
-            return await _answer_rejected_body(event_log, body, error, "events", trace)
+            return await _answer_rejected_body(log, body, error, "events", trace)
         outcomes = await take(
-            event_log,
+            log,
             [Item(item.raw, item.value, item.violations) for item in parsed],
             door="events",
             trace=trace,
@@ -120,16 +119,15 @@ def create_app(
         now = clock()
         module.verify(_signed_request(request, body, settings), secrets[system], now)
         trace: Trace = request.state.trace
-        event_log: EventLog = app.state.log
         door = f"webhook:{system}"
         try:
-            parsed, _ = read_items(body)
+            parsed, _ = read_items(body, settings.max_batch_items)
         except HandoffError as error:
-            return await _answer_rejected_body(event_log, body, error, door, trace)
+            return await _answer_rejected_body(log, body, error, door, trace)
         items: list[Item] = []
         for item in parsed:
             items += _translate(module, item.raw, item.violations, now)
-        outcomes = await take(event_log, items, door=door, trace=trace, known_systems=known_systems)
+        outcomes = await take(log, items, door=door, trace=trace, known_systems=known_systems)
         if outcomes and not any(outcome.is_kept for outcome in outcomes):
             return _answer_one(outcomes[0], trace)
         return _answer_batch(outcomes, trace)
@@ -141,7 +139,7 @@ def create_app(
 
     def openapi() -> dict[str, Any]:
         document = described()
-        document["paths"] |= DESCRIBED_ROUTES
+        document["paths"] |= _described_routes(settings)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -154,29 +152,47 @@ def create_app(
     @app.get("/health/ready")
     async def ready() -> dict[str, Any]:
         """The log takes events; 503 when it does not."""
-        event_log: EventLog | None = app.state.log
-        if event_log is None:
-            raise HandoffError("LOG_UNAVAILABLE", "the event log is not open")
-        event_log.check()
-        return {"status": "ready", "last_seq": await asyncio.to_thread(event_log.last_seq)}
+        log.check()
+        return {"status": "ready", "last_seq": await asyncio.to_thread(log.last_seq)}
 
     return app
 
 
-def serve(settings: Settings, host: str | None = None, port: int | None = None) -> None:
+def serve(
+    settings: Settings,
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    announce: Callable[[str], None] | None = None,
+) -> None:
     """Run the edge until SIGINT or SIGTERM; then answer what is under way, commit it and give the
     log up.
 
-    ADDRESS_UNAVAILABLE when `host` and `port` (default: settings) cannot be listened on.
+    `announce` hears the address once it is ours. ADDRESS_UNAVAILABLE when `host` and `port`
+    (default: settings) cannot be listened on; what `open_log` raises when there is no log to write.
     """
-    import uvicorn
-
     configure_logging()
     sys.setswitchinterval(SWITCH_SECONDS)
     host = settings.edge_host if host is None else host
     port = settings.edge_port if port is None else port
-    app = create_app(settings)
-    listener = _listen(host, port)
+    # The log is opened here and not by the application's start: a server whose start failed ends
+    # with a trace and the exit code of success.
+    with (
+        closing(listen(host, port, "HANDOFF_EDGE_PORT")) as listener,
+        closing(open_log(settings)) as log,
+    ):
+        _run(settings, create_app(settings, log), listener, announce)
+    logger.info("stopped")
+
+
+def _run(
+    settings: Settings,
+    app: FastAPI,
+    listener: socket.socket,
+    announce: Callable[[str], None] | None,
+) -> None:
+    import uvicorn
+
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -188,17 +204,24 @@ def serve(settings: Settings, host: str | None = None, port: int | None = None) 
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     address, bound_port = listener.getsockname()[:2]
-    logger.info("listening", url=f"http://{address}:{bound_port}", home=str(settings.root))
+    url = f"http://[{address}]:{bound_port}" if ":" in address else f"http://{address}:{bound_port}"
+    if announce is not None:
+        announce(url)
+    logger.info("listening", url=url, home=str(settings.root))
+    for system in catalog.systems("webhook"):
+        if not settings.webhook_secrets(system):
+            # Otherwise the first to know would be a sender whose deliveries are refused.
+            logger.warning(
+                "every delivery will be refused: no secret",
+                path=f"/webhooks/{system}",
+                setting=f"HANDOFF_WEBHOOK_SECRETS_{system.upper()}",
+            )
     server = uvicorn.Server(config)
     if threading.current_thread() is threading.main_thread():
         # After a graceful stop uvicorn raises the signal once more; being stopped is no failure.
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda *_: setattr(server, "should_exit", True))
-    try:
-        server.run(sockets=[listener])
-    finally:
-        listener.close()
-    logger.info("stopped")
+    server.run(sockets=[listener])
 
 
 def configure_logging() -> None:
@@ -282,66 +305,41 @@ _ANSWERS: dict[str, Any] = {
     "4XX": {"description": "Refused.", "content": {"application/problem+json": {}}},
     "503": {"description": "Nothing was accepted; see Retry-After."},
 }
-DESCRIBED_ROUTES: dict[str, Any] = {
-    "/v1/events": {
-        "post": {
-            "summary": "Append one CloudEvent or a batch",
-            "requestBody": {
-                "required": True,
-                "content": {
-                    EVENT: {"schema": {"type": "object"}},
-                    BATCH: {"schema": {"type": "array", "items": {"type": "object"}}},
-                    JSON: {"schema": {"type": ["object", "array"]}},
+
+
+def _described_routes(settings: Settings) -> dict[str, Any]:
+    limits = (
+        f"At most {settings.max_body_bytes} bytes (HANDOFF_MAX_BODY_BYTES) and "
+        f"{settings.max_batch_items} items (HANDOFF_MAX_BATCH_ITEMS), else 413."
+    )
+    batch = {"type": "array", "items": {"type": "object"}, "maxItems": settings.max_batch_items}
+    return {
+        "/v1/events": {
+            "post": {
+                "summary": "Append one CloudEvent or a batch",
+                "requestBody": {
+                    "description": limits,
+                    "required": True,
+                    "content": {
+                        EVENT: {"schema": {"type": "object"}},
+                        BATCH: {"schema": batch},
+                        JSON: {"schema": {"anyOf": [{"type": "object"}, batch]}},
+                    },
                 },
-            },
-            "responses": _ANSWERS,
-        }
-    },
-    "/webhooks/{system}": {
-        "post": {
-            "summary": "Take one signed delivery of a system",
-            "parameters": [
-                {"name": "system", "in": "path", "required": True, "schema": {"type": "string"}}
-            ],
-            "requestBody": {"required": True, "content": {JSON: {}}},
-            "responses": _ANSWERS,
-        }
-    },
-}
-
-
-def _lifespan(
-    settings: Settings, given: EventLog | None
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        if given is not None:
-            yield
-            return
-        opened = await asyncio.to_thread(open_log, settings)
-        app.state.log = opened
-        try:
-            yield
-        finally:
-            # Off the event loop: it waits for the last commit and for other processes' hand-overs.
-            await asyncio.to_thread(opened.close)
-
-    return lifespan
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(2_048)
-    except OSError as error:
-        listener.close()
-        raise HandoffError(
-            "ADDRESS_UNAVAILABLE", f"cannot listen on {host}:{port}: {error.strerror}"
-        ) from error
-    return listener
+                "responses": _ANSWERS,
+            }
+        },
+        "/webhooks/{system}": {
+            "post": {
+                "summary": "Take one signed delivery of a system",
+                "parameters": [
+                    {"name": "system", "in": "path", "required": True, "schema": {"type": "string"}}
+                ],
+                "requestBody": {"description": limits, "required": True, "content": {JSON: {}}},
+                "responses": _ANSWERS,
+            }
+        },
+    }
 
 
 def _dump_line(value: Any, **_: Any) -> str:
@@ -469,8 +467,8 @@ def _translate(
 async def _answer_rejected_body(
     log: EventLog, body: bytes, error: HandoffError, door: str, trace: Trace
 ) -> Response:
-    kept = await asyncio.wrap_future(reject(log, body, error, door=door, trace=trace))
-    return problem_response(error, trace.correlation_id, quarantine_id=kept[0])
+    kept = await reject(log, body, error, door=door, trace=trace)
+    return problem_response(error, trace.correlation_id, quarantine_id=kept)
 
 
 def _answer_one(outcome: Outcome, trace: Trace) -> Response:

@@ -115,12 +115,14 @@ async def take(
     return [outcomes[position] for position in range(len(items))]
 
 
-def reject(
-    log: EventLog, raw: bytes, error: HandoffError, *, door: str, trace: Trace
-) -> Future[list[int]]:
-    """Keep a body that could not even be taken apart."""
+async def reject(log: EventLog, raw: bytes, error: HandoffError, *, door: str, trace: Trace) -> int:
+    """Keep a body that could not even be taken apart; answers its quarantine id once it is on disk.
+
+    HandoffError LOG_UNAVAILABLE when it cannot be kept.
+    """
     violation = Violation(error.code, error.path or "", error.message)
-    return _keep(log, [Item(raw, None)], [(0, (violation,))], door, trace)
+    (kept,) = await _on_disk(_keep(log, [Item(raw, None)], [(0, (violation,))], door, trace))
+    return int(kept)
 
 
 def shown(text: str) -> str:

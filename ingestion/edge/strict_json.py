@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -34,12 +35,13 @@ class _Ambiguous(dict[str, Any]):
     repeated: tuple[str, ...] = ()
 
 
-def read_items(body: bytes) -> tuple[list[Parsed], bool]:
+def read_items(body: bytes, most: int | None = None) -> tuple[list[Parsed], bool]:
     """The items of a JSON array, or the one other value, each judged alone; and whether it was an
     array.
 
-    HandoffError SCHEMA_INVALID when the body as a whole is no JSON; DUPLICATE_KEY, nesting deeper
-    than 32 and numbers out of range are violations of their item.
+    HandoffError SCHEMA_INVALID when the body as a whole is no JSON, PAYLOAD_TOO_LARGE at the first
+    item beyond `most`; DUPLICATE_KEY, nesting deeper than 32 and numbers out of range are
+    violations of their item.
     """
     try:
         text = body.decode("utf-8")
@@ -48,14 +50,14 @@ def read_items(body: bytes) -> tuple[list[Parsed], bool]:
             "SCHEMA_INVALID", f"the body is not UTF-8: byte {error.start} is wrong", path=""
         ) from error
     try:
-        return _read(text)
+        return _read(text, most)
     except RecursionError:
         raise _too_deep() from None
     except ValueError as error:
         raise HandoffError("SCHEMA_INVALID", f"the body is not JSON: {error}", path="") from error
 
 
-def _read(text: str) -> tuple[list[Parsed], bool]:
+def _read(text: str, most: int | None) -> tuple[list[Parsed], bool]:
     suspects: list[str] = []
 
     def to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -63,8 +65,8 @@ def _read(text: str) -> tuple[list[Parsed], bool]:
         if len(result) == len(pairs):
             return result
         ambiguous = _Ambiguous(result)
-        names = [name for name, _ in pairs]
-        ambiguous.repeated = tuple(name for name in result if names.count(name) > 1)
+        times = Counter(name for name, _ in pairs)
+        ambiguous.repeated = tuple(name for name in result if times[name] > 1)
         suspects.append("key")
         return ambiguous
 
@@ -83,13 +85,14 @@ def _read(text: str) -> tuple[list[Parsed], bool]:
         value, end = decoder.raw_decode(text, start)
         raw = text[start:end]
         violations: list[Violation] = []
+        # Counting is cheap; only a value with that many brackets can be too deep. One that is gets
+        # no further look: the path to each of its leaves would be as long as it is deep.
+        if raw.count("{") + raw.count("[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+            return Parsed(raw.encode("utf-8"), value, (_deep(),)), end
         if suspects:
             violations += _find(value)
         if "\\ud" in raw or "\\uD" in raw:
             violations += _find_half_pairs(raw)
-        # Counting is cheap; only a value with that many brackets can be too deep.
-        if raw.count("{") + raw.count("[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-            violations.append(Violation("SCHEMA_INVALID", "", _too_deep().message))
         # The text came out of UTF-8, so it goes back into it.
         return Parsed(raw.encode("utf-8"), value, tuple(violations)), end
 
@@ -104,6 +107,8 @@ def _read(text: str) -> tuple[list[Parsed], bool]:
         _require_end(text, at + 1)
         return items, True
     while True:
+        if most is not None and len(items) == most:
+            raise HandoffError("PAYLOAD_TOO_LARGE", f"the batch holds more than {most} items")
         item, at = item_at(at)
         items.append(item)
         at = _skip(text, at)
@@ -134,6 +139,10 @@ def _too_deep() -> HandoffError:
     return HandoffError(
         "SCHEMA_INVALID", f"the JSON is nested deeper than {MAX_DEPTH} levels", path=""
     )
+
+
+def _deep() -> Violation:
+    return Violation("SCHEMA_INVALID", "", _too_deep().message)
 
 
 def _find(value: Any) -> list[Violation]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,7 @@ class _Candidate:
     code: str = ""
     path: str = ""
     message: str = ""
+    remedy: str | None = None
     set_aside: tuple[str, ...] = ()
 
 
@@ -62,9 +64,10 @@ def ingest(
     record.
 
     A file whose columns or system do not fit is refused as a whole before anything of it is
-    appended; a row that breaks its contract is kept in quarantine with the reason. Running it
-    again adds nothing. `report.exit_code` is not 0 when anything was refused or quarantined.
-    Raises MAPPING_INVALID when the mapping itself is wrong.
+    appended; a row that breaks its contract is kept in quarantine with the reason. A file that
+    cannot be read to its end is refused there: what came before stays, and the next file is read.
+    Running it again adds nothing. `report.exit_code` is not 0 when anything was refused or
+    quarantined. Raises MAPPING_INVALID when the mapping itself is wrong.
     """
     started = time.perf_counter()
     rules = None if mapping is None else read_mapping(resolve(str(mapping)), record_type, system)
@@ -84,7 +87,13 @@ def ingest(
     correlation_id = uuid.uuid4().hex
     try:
         for report, read in prepared:
-            _ingest_file(log, report, read, correlation_id, progress)
+            try:
+                _ingest_file(log, report, read, correlation_id, progress)
+            except HandoffError as error:
+                # The log's own faults are no matter of this file: the next one would meet them too.
+                if error.entry.status >= 500:
+                    raise
+                report.refused = error
     finally:
         if log is not None:
             log.close()
@@ -106,11 +115,14 @@ def _prepare(
     known = catalog.known_systems(settings)
     suffix = path.suffix.lower()
     if suffix in JSONL:
-        if mapping is not None or record_type is not None:
+        if system is not None and system not in known:
+            raise _unknown_system(path, system, "--system", known)
+        if mapping is not None or record_type is not None or system is not None:
             raise HandoffError(
                 "FILE_UNREADABLE",
-                f"{path} holds events, which say their own type; --type and --mapping are for rows",
-                remedy="Leave --type and --mapping out for JSONL.",
+                f"{path} holds events, which say their own type and system; --type, --mapping and "
+                "--system are for rows",
+                remedy="Leave --type, --mapping and --system out for JSONL.",
                 path=str(path),
             )
         _refuse_json_document(path)
@@ -127,12 +139,8 @@ def _prepare(
     rules = mapping or plain_mapping(record_type, system, header, path)
     if rules.system and rules.system not in known:
         if not rules.new_system:
-            raise HandoffError(
-                "SYSTEM_UNKNOWN",
-                f"{path}: unknown system {rules.system!r} ({rules.name}); "
-                f"known: {', '.join(known)}",
-                path=str(path),
-            )
+            named = rules.name if system is None else "--system"
+            raise _unknown_system(path, rules.system, named, known)
         known = (*known, rules.system)
     beside, partners = rules.beside, None
     columns = header
@@ -141,6 +149,14 @@ def _prepare(
         columns = list(dict.fromkeys((*header, *beside.columns)))
     rules.check_header(columns, path)
     return lambda: _row_candidates(path, header, rules, known, partners)
+
+
+def _unknown_system(path: Path, system: str, named: str, known: Collection[str]) -> HandoffError:
+    return HandoffError(
+        "SYSTEM_UNKNOWN",
+        f"{path}: unknown system {system!r} ({named}); known: {', '.join(known)}",
+        path=str(path),
+    )
 
 
 def _refuse_json_document(path: Path) -> None:
@@ -178,8 +194,7 @@ def _parse_event(payload: bytes) -> dict[str, Any]:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
         if len(found) != len(items):
-            names = [name for name, _ in items]
-            twice = next(name for name in names if names.count(name) > 1)
+            ((twice, _),) = Counter(name for name, _ in items).most_common(1)
             raise HandoffError("DUPLICATE_KEY", f"the key {twice!r} occurs twice")
         return found
 
@@ -220,14 +235,21 @@ def _row_candidates(
         wholes = mapping.gather(row.values for row in rows if row.values is not None)
     for row in _rows(path, header, mapping, partners):
         if row.values is None:
-            yield _Candidate(row.line, row.raw, code="SCHEMA_INVALID", message=row.fault)
+            yield _Candidate(
+                row.line, row.raw, code="SCHEMA_INVALID", message=row.fault, remedy=row.remedy
+            )
             continue
         try:
             event = mapping.to_event(row.values, wholes)
         except RowError as error:
             payload = orjson.dumps(row.values, default=str)
             yield _Candidate(
-                row.line, payload, code=error.code, path=error.path, message=error.message
+                row.line,
+                payload,
+                code=error.code,
+                path=error.path,
+                message=error.message,
+                remedy=error.remedy,
             )
             continue
         violations = registry.validate_event(event, known)
@@ -284,7 +306,8 @@ def _append(log: EventLog, report: FileReport, good: list[_Candidate]) -> list[_
     try:
         answers = log.append([_event(candidate) for candidate in good])
     except HandoffError as error:
-        if error.entry.retryable:
+        # A fault of the log, not of an event: looking for the one at fault would refuse all.
+        if error.entry.status >= 500:
             raise
         if len(good) == 1:
             return [replace(good[0], code=error.code, path=error.path or "", message=error.message)]
@@ -334,7 +357,7 @@ def _quarantine(
             report.conflict += 1
         else:
             report.quarantined += 1
-        report.add_problem(found.line, found.code, found.path, message)
+        report.add_problem(found.line, found.code, found.path, message, found.remedy)
 
 
 def _rejection(candidate: _Candidate, message: str, correlation_id: str) -> Rejection:
@@ -366,10 +389,17 @@ def _event(candidate: _Candidate) -> dict[str, Any]:
 
 def _chunks(candidates: Iterable[_Candidate], size: int) -> Iterator[list[_Candidate]]:
     chunk: list[_Candidate] = []
-    for candidate in candidates:
-        chunk.append(candidate)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
+    fault: HandoffError | None = None
+    try:
+        for candidate in candidates:
+            chunk.append(candidate)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    except HandoffError as error:
+        # What was read before the file broke is taken before the fault is told.
+        fault = error
     if chunk:
         yield chunk
+    if fault is not None:
+        raise fault

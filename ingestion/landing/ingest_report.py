@@ -27,8 +27,8 @@ class Problem:
 
 @dataclass(slots=True)
 class FileReport:
-    """One file: `rows` = `accepted` + `duplicate` + `conflict` + `quarantined`, unless it was
-    `refused` unread.
+    """One file: `rows` = `accepted` + `duplicate` + `conflict` + `quarantined`; when it was
+    `refused`, these are the rows before the fault, mostly none.
 
     A conflict (an id accepted before with other content) is kept in quarantine as well; a bad row
     that stands in the file twice is quarantined once and counts as duplicate the second time. Rows
@@ -49,16 +49,15 @@ class FileReport:
     set_aside: Counter[str] = field(default_factory=Counter)
     refused: HandoffError | None = None
 
-    def add_problem(self, line: int, code: str, path: str, message: str) -> None:
-        """Count one row that was not accepted, and keep the first few to show."""
+    def add_problem(
+        self, line: int, code: str, path: str, message: str, remedy: str | None = None
+    ) -> None:
+        """Count one row that was not accepted, and keep the first few to show; without a `remedy`
+        of its own it has its code's."""
         self.reasons[code] += 1
         if len(self.problems) < SHOWN_PROBLEMS:
-            self.problems.append(Problem(line, code, path, message, catalog_entry(code).remedy))
-
-    @property
-    def reconciles(self) -> bool:
-        """Whether every row read is accounted for."""
-        return self.rows == self.accepted + self.duplicate + self.conflict + self.quarantined
+            told = remedy or catalog_entry(code).remedy
+            self.problems.append(Problem(line, code, path, message, told))
 
     @property
     def exit_code(self) -> int:

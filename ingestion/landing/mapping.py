@@ -50,6 +50,7 @@ _LOOSE_INSTANT = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?"
     r"\s*(Z|z|UTC|[+-]\d{2}:?\d{2})?"
 )
+_LOOSE_DAY = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 
@@ -57,12 +58,18 @@ class RowError(Exception):
     """One value of one row that cannot become what the contract asks for; the row goes to
     quarantine."""
 
-    def __init__(self, code: str, path: str, message: str) -> None:
-        """Name the catalog code and the JSON pointer into the event that would have been."""
+    def __init__(self, code: str, path: str, message: str, remedy: str | None = None) -> None:
+        """Name the catalog code and the JSON pointer into the event that would have been; a
+        `remedy` where the code's own would mislead."""
         super().__init__(message)
         self.code = code
         self.path = path
         self.message = message
+        self.remedy = remedy
+
+
+class _ImpossibleDate(ValueError):
+    """Written as a date should be, but no calendar or clock has it: another format would not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +247,7 @@ class Mapping:
                 "DATE_UNPARSABLE",
                 "/time",
                 f"{self._origin(self.occurred_at)} is empty: no occurred_at",
+                "Fill it in: every row says when it happened.",
             )
         whole = wholes.get(str(self._key(row))) if wholes else None
         if whole is not None:
@@ -315,7 +323,12 @@ class Mapping:
             told = (
                 f"{raw!r}: {error}" if kind == "instant" and str(raw) not in str(error) else error
             )
-            raise RowError(code, pointer, f"{self._origin(rule)}: {told}") from error
+            remedy = (
+                "Correct the value in the file; no calendar or clock has it."
+                if isinstance(error, _ImpossibleDate)
+                else None
+            )
+            raise RowError(code, pointer, f"{self._origin(rule)}: {told}", remedy) from error
 
     def _raw(self, rule: FieldRule, row: Row) -> Any:
         names = rule.columns
@@ -679,10 +692,7 @@ def _instant(raw: Any, rule: FieldRule) -> str:
         return _rfc3339(datetime(raw.year, raw.month, raw.day, tzinfo=zone))
     text = str(raw).strip()
     if rule.format:
-        try:
-            parsed = datetime.strptime(text, rule.format)
-        except ValueError:
-            raise ValueError(f"{text!r} is no date in the format {rule.format!r}") from None
+        parsed = _formatted(text, rule.format)
         return _rfc3339(parsed if parsed.tzinfo else parsed.replace(tzinfo=zone))
     try:
         parsed = datetime.fromisoformat(text)
@@ -691,17 +701,28 @@ def _instant(raw: Any, rule: FieldRule) -> str:
     return _rfc3339(parsed if parsed.tzinfo else parsed.replace(tzinfo=zone))
 
 
+def _formatted(text: str, format: str) -> datetime:
+    try:
+        return datetime.strptime(text, format)
+    except ValueError as error:
+        if "out of range" in str(error):
+            raise _ImpossibleDate(f"{text!r}: {error}") from None
+        raise ValueError(f"{text!r} is no date in the format {format!r}") from None
+
+
 def _loose_instant(text: str) -> datetime:
     """ISO 8601 as exports write it: a space for T, hours of one digit, nanoseconds."""
     match = _LOOSE_INSTANT.fullmatch(text)
     if match is None:
+        if dated := _LOOSE_DAY.fullmatch(text):
+            _existing(text, *map(int, dated.groups()))
         raise ValueError(
             f"{text!r} is no ISO 8601 date; give `format:` for the column in the mapping file"
         )
     year, month, day, hour, minute, second, fraction, offset = match.groups()
     micro = int((fraction or "0")[:6].ljust(6, "0"))
-    parsed = datetime(
-        int(year), int(month), int(day), int(hour), int(minute), int(second or 0), micro
+    parsed = _existing(
+        text, int(year), int(month), int(day), int(hour), int(minute), int(second or 0), micro
     )
     if offset is None:
         return parsed
@@ -710,6 +731,22 @@ def _loose_instant(text: str) -> datetime:
     digits = offset[1:].replace(":", "")
     shift = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
     return (parsed - shift if offset[0] == "+" else parsed + shift).replace(tzinfo=UTC)
+
+
+def _existing(
+    text: str,
+    year: int,
+    month: int,
+    day: int,
+    hour: int = 0,
+    minute: int = 0,
+    second: int = 0,
+    micro: int = 0,
+) -> datetime:
+    try:
+        return datetime(year, month, day, hour, minute, second, micro)
+    except ValueError as error:
+        raise _ImpossibleDate(f"{text!r}: {error}") from None
 
 
 def _rfc3339(instant: datetime) -> str:
@@ -726,10 +763,7 @@ def _day(raw: Any, rule: FieldRule) -> str:
         return raw.isoformat()
     text = str(raw).strip()
     if rule.format:
-        try:
-            return datetime.strptime(text, rule.format).date().isoformat()
-        except ValueError:
-            raise ValueError(f"{text!r} is no date in the format {rule.format!r}") from None
+        return _formatted(text, rule.format).date().isoformat()
     try:
         return datetime.fromisoformat(text).date().isoformat()
     except ValueError:

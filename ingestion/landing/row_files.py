@@ -4,7 +4,7 @@ the mapping's."""
 from __future__ import annotations
 
 import csv
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,21 @@ DELIMITERS = (",", ";", "\t", "|")
 
 @dataclass(frozen=True, slots=True)
 class ReadRow:
-    """One row: `values` by column, or None with `fault` and the `raw` bytes when it cannot be
-    read."""
+    """One row: `values` by column, or None with `fault`, its `remedy` and the `raw` bytes when it
+    cannot be read."""
 
     line: int
     values: dict[str, Any] | None
     raw: bytes = b""
     fault: str = ""
+    remedy: str = ""
+
+
+_CLOSE_QUOTES = 'Close the quote, or write a quote within a field twice (""), and ingest it again.'
+_COUNT_FIELDS = (
+    "Give the line a field for each column; put a field that holds the delimiter in quotes."
+)
+_SAVE_AS_UTF8 = "Save the file as UTF-8 and ingest it again; what was taken counts once."
 
 
 def is_parquet(path: Path) -> bool:
@@ -35,7 +43,7 @@ def read_header(path: Path, delimiter: str | None = None) -> list[str]:
     """Column names of a CSV or Parquet file; FILE_UNREADABLE when there are none or one occurs
     twice."""
     header = _parquet_header(path) if is_parquet(path) else _csv_header(path, delimiter)
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted(name for name, times in Counter(header).items() if times > 1)
     if twice:
         raise HandoffError(
             "FILE_UNREADABLE",
@@ -67,13 +75,24 @@ def _parquet_header(path: Path) -> list[str]:
 
 
 def _parquet_rows(path: Path) -> Iterator[ReadRow]:
+    """Row by row; FILE_UNREADABLE naming the last row before a damaged page."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     number = 0
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=10_000):
-        for row in batch.to_pylist():
-            number += 1
-            yield ReadRow(number, row)
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(batch_size=10_000):
+            for row in batch.to_pylist():
+                number += 1
+                yield ReadRow(number, row)
+    # ValueError: a text that is no UTF-8, or an instant Python has no word for.
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise HandoffError(
+            "FILE_UNREADABLE",
+            f"{path} cannot be read after row {number}: {str(error).splitlines()[0]}",
+            remedy="Export the file anew and ingest it again; rows taken before count once.",
+            path=str(path),
+        ) from error
 
 
 def _csv_header(path: Path, delimiter: str | None) -> list[str]:
@@ -131,22 +150,23 @@ def _csv_rows(path: Path, header: list[str], delimiter: str) -> Iterator[ReadRow
         number = len(lines.taken) + 1
         while True:
             lines.taken = []
-            fault = ""
+            fault = remedy = ""
             try:
                 fields = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                fields, fault = [], f"malformed CSV: {error}"
+                fields, fault, remedy = [], f"malformed CSV: {error}", _CLOSE_QUOTES
             if not fault and not fields:
                 number += len(lines.taken)
                 continue
             if not fault and len(fields) != len(header):
                 fault = f"{len(fields)} fields, the header has {len(header)}"
+                remedy = _COUNT_FIELDS
             if not fault and any(
                 "\udc80" <= character <= "\udcff" for character in "".join(fields)
             ):
-                fault = "not UTF-8"
+                fault, remedy = "not UTF-8", _SAVE_AS_UTF8
             if not fault:
                 yield ReadRow(number, dict(zip(header, fields, strict=True)))
                 number += len(lines.taken)
@@ -157,7 +177,6 @@ def _csv_rows(path: Path, header: list[str], delimiter: str) -> Iterator[ReadRow
             lines.returned.extendleft(reversed(rest))
             if rest:
                 reader = csv.reader(lines, delimiter=delimiter, strict=True)
-            yield ReadRow(
-                number, None, first.rstrip("\r\n").encode("utf-8", "surrogateescape"), fault
-            )
+            raw = first.rstrip("\r\n").encode("utf-8", "surrogateescape")
+            yield ReadRow(number, None, raw, fault, remedy)
             number += 1

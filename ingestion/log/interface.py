@@ -4,7 +4,7 @@ this one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,8 +65,27 @@ class QuarantineEntry:
     rejection: Rejection
 
 
+@dataclass(frozen=True, slots=True)
+class ChainReport:
+    """What checking the hash chain found.
+
+    `checked` events up to `last_seq` are what was appended; `broken_seq` is the first that is not,
+    `head` the last good hash in hex.
+    """
+
+    checked: int
+    last_seq: int
+    head: str
+    broken_seq: int | None
+    reason: str | None
+
+
 class LogReader(Protocol):
-    """Reading; works while another process appends, and sees only what is on disk."""
+    """Reading; works while another process appends, and sees only what is on disk.
+
+    Every method raises `HandoffError` LOG_CORRUPT when what is on disk is damaged, LOG_UNAVAILABLE
+    when it cannot be read now.
+    """
 
     def read(self, after: int = 0, limit: int = 1000) -> list[LogEntry]:
         """Up to `limit` events with `seq > after`, in order of `seq`."""
@@ -88,6 +107,19 @@ class LogReader(Protocol):
         """Whether an event with this source and id was ever accepted."""
         ...
 
+    def find_damage(self) -> str | None:
+        """What is wrong with the file itself, None when nothing is; reads all of it once."""
+        ...
+
+    def verify(
+        self, newest: int | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> ChainReport:
+        """Recompute the hash of every event, or of the `newest`; about a second per 100,000.
+
+        `progress` hears how many are done of how many.
+        """
+        ...
+
     def close(self) -> None:
         """Give back files and locks; an `EventLog` first commits what it has taken. May be called
         twice.
@@ -98,8 +130,9 @@ class LogReader(Protocol):
 class EventLog(LogReader, Protocol):
     """Appending; an answer means that the events are on disk and survive a power cut.
 
-    Every method raises `HandoffError` LOG_UNAVAILABLE when the log cannot take more now; nothing
-    was accepted then, or it is found as `duplicate` when it is sent again.
+    Every method raises `HandoffError` LOG_UNAVAILABLE when the log cannot take more now, and
+    LOG_CORRUPT when its file is damaged; nothing was accepted then, or it is found as `duplicate`
+    when it is sent again.
     """
 
     def append(self, events: Sequence[Event]) -> list[Appended]:

@@ -13,7 +13,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Client, Connection, Listener
@@ -23,6 +23,7 @@ from typing import Any
 import orjson
 
 from ingestion.errors.catalog import HandoffError
+from ingestion.home import require_home
 from ingestion.log.encoding import (
     encode_event,
     from_microseconds,
@@ -33,6 +34,7 @@ from ingestion.log.encoding import (
 from ingestion.log.group_commit import GroupCommit
 from ingestion.log.interface import (
     Appended,
+    ChainReport,
     Event,
     EventLog,
     LogEntry,
@@ -40,7 +42,7 @@ from ingestion.log.interface import (
     QuarantineEntry,
     Rejection,
 )
-from ingestion.log.sqlite import ROOM_SECONDS, ChainReport, SqliteLog, SqliteReader
+from ingestion.log.sqlite import ROOM_SECONDS, SqliteLog, SqliteReader
 from ingestion.settings import Settings
 
 LOCK_FILE = "owner.lock"
@@ -59,7 +61,7 @@ def open_log(settings: Settings) -> EventLog:
     Either way an answer means on disk. Close it: an owner that stops hands the log over without
     waiting.
     """
-    lock = _try_lock(settings.log_dir)
+    lock = _try_lock(settings)
     if lock is None:
         return ClientLog(settings)
     return OwnerLog(settings, lock)
@@ -70,13 +72,20 @@ def open_reader(settings: Settings) -> LogReader:
     return SqliteReader(settings.log_path)
 
 
-def _try_lock(folder: Path) -> int | None:
+def _try_lock(settings: Settings) -> int | None:
     """A descriptor that holds the owner's lock, or None when another holds it. The kernel frees it
     when its holder dies.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    require_home(settings)
+    folder = settings.log_dir
     flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
-    descriptor = os.open(folder / LOCK_FILE, flags, 0o600)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / LOCK_FILE, flags, 0o600)
+    except OSError as error:
+        raise HandoffError(
+            "LOG_UNAVAILABLE", f"the event log cannot use {folder}: {error.strerror}"
+        ) from error
     try:
         # flock, not lockf: a POSIX lock would let the same process become owner twice.
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -177,9 +186,15 @@ class OwnerLog:
         """Whether an event with this source and id was ever accepted."""
         return self._log.contains(source, event_id)
 
-    def verify(self) -> ChainReport:
+    def find_damage(self) -> str | None:
+        """What is wrong with the file itself, None when nothing is."""
+        return self._log.find_damage()
+
+    def verify(
+        self, newest: int | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> ChainReport:
         """Recompute the hash chain."""
-        return self._log.verify()
+        return self._log.verify(newest, progress)
 
     def close(self) -> None:
         """Answer the clients being served, commit what is queued, then give up the lock."""
@@ -355,9 +370,15 @@ class ClientLog:
         """Whether an event with this source and id was ever accepted."""
         return self._reader.contains(source, event_id)
 
-    def verify(self) -> ChainReport:
+    def find_damage(self) -> str | None:
+        """What is wrong with the file itself, None when nothing is."""
+        return self._reader.find_damage()
+
+    def verify(
+        self, newest: int | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> ChainReport:
         """Recompute the hash chain."""
-        return self._reader.verify()
+        return self._reader.verify(newest, progress)
 
     def close(self) -> None:
         """Hand over what is queued, then give back the connection, or the log if it became ours."""
@@ -389,7 +410,7 @@ class ClientLog:
 
     def _exchange(self, frame: bytes) -> Sequence[list[Any]]:
         if self._connection is None and self._owned is None:
-            lock = _try_lock(self._settings.log_dir)
+            lock = _try_lock(self._settings)
             if lock is not None:
                 self._owned = OwnerLog(self._settings, lock)
             else:

@@ -36,6 +36,7 @@ from ingestion.log.group_commit import GroupCommit
 from ingestion.log.interface import (
     Appended,
     AppendStatus,
+    ChainReport,
     Event,
     LogEntry,
     QuarantineEntry,
@@ -76,20 +77,6 @@ create table if not exists quarantine (
 
 
 @dataclass(frozen=True, slots=True)
-class ChainReport:
-    """What checking the hash chain found.
-
-    `broken_seq` is the first event that is not what was appended, `head` the last good hash in hex.
-    """
-
-    checked: int
-    last_seq: int
-    head: str
-    broken_seq: int | None
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class _Submission:
     """What one caller handed in: events or rejections, never both."""
 
@@ -125,19 +112,25 @@ class SqliteReader:
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
-            if self._connection is None:
-                if not self._path.exists():
-                    return []
-                self._connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
-                self._connection.set_busy_timeout(5_000)
             try:
-                return self._connection.execute(sql, tuple(values)).fetchall()
-            except apsw.SQLError:
-                # The owner has created the file but not yet its tables.
-                tables = self._connection.execute("select count(*) from sqlite_schema").get
-                if tables == 0:
-                    return []
-                raise
+                return self._fetch(sql, tuple(values))
+            except apsw.Error as error:
+                raise _fault("read", self._path, error) from error
+
+    def _fetch(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            if not self._path.exists():
+                return []
+            self._connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
+            self._connection.set_busy_timeout(5_000)
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except apsw.SQLError:
+            # The owner has created the file but not yet its tables.
+            tables = self._connection.execute("select count(*) from sqlite_schema").get
+            if tables == 0:
+                return []
+            raise
 
     def read(self, after: int = 0, limit: int = 1000) -> list[LogEntry]:
         """Up to `limit` events with `seq > after`, in order of `seq`."""
@@ -145,10 +138,16 @@ class SqliteReader:
             "select seq, received_us, payload from events where seq > ? order by seq limit ?",
             (after, limit),
         )
-        return [
-            LogEntry(seq, from_microseconds(received), orjson.loads(payload))
-            for seq, received, payload in rows
-        ]
+        entries: list[LogEntry] = []
+        seq = after
+        try:
+            for seq, received, payload in rows:
+                entries.append(LogEntry(seq, from_microseconds(received), orjson.loads(payload)))
+            return entries
+        except (ValueError, OverflowError) as error:
+            raise HandoffError(
+                "LOG_CORRUPT", f"event {seq} in {self._path} is not what was appended: {error}"
+            ) from error
 
     def read_quarantine(self, after: int = 0, limit: int = 1000) -> list[QuarantineEntry]:
         """Up to `limit` rejections with `quarantine_id > after`, in order."""
@@ -177,9 +176,28 @@ class SqliteReader:
         key = event_key(source, event_id)
         return bool(self._rows("select 1 from events where key = ?", (key,)))
 
-    def verify(self, chunk: int = 10_000) -> ChainReport:
-        """Recompute every hash from the first event on; about a second per 100,000 events."""
-        previous, expected = GENESIS, 0
+    def find_damage(self) -> str | None:
+        """What is wrong with the file itself, None when nothing is; reads all of it once."""
+        rows = self._rows("pragma quick_check(1)")
+        return None if not rows or rows[0][0] == "ok" else str(rows[0][0])
+
+    def verify(
+        self,
+        newest: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        *,
+        chunk: int = 10_000,
+    ) -> ChainReport:
+        """Recompute the hash of every event, or of the `newest`; about a second per 100,000."""
+        last = self.last_seq()
+        start = 0 if newest is None else max(last - newest, 0)
+        previous = GENESIS
+        if start:
+            found = self._rows("select chain from events where seq = ?", (start,))
+            if not found:
+                return ChainReport(0, start - 1, "", start, f"event {start} is missing")
+            previous = found[0][0]
+        expected = start
         while True:
             rows = self._rows(
                 "select seq, key, digest, received_us, payload, payload_hash, chain from events"
@@ -187,7 +205,7 @@ class SqliteReader:
                 (expected, chunk),
             )
             if not rows:
-                return ChainReport(expected, expected, previous.hex(), None, None)
+                return ChainReport(expected - start, expected, previous.hex(), None, None)
             for seq, key, digest, received, payload, payload_hash, chain in rows:
                 expected += 1
                 reason = None
@@ -200,8 +218,11 @@ class SqliteReader:
                 elif chain_link(previous, seq, received, key, payload_hash) != chain:
                     reason = "the hash chain is broken here"
                 if reason is not None:
-                    return ChainReport(expected - 1, expected - 1, previous.hex(), expected, reason)
+                    good = expected - 1
+                    return ChainReport(good - start, good, previous.hex(), expected, reason)
                 previous = chain
+            if progress is not None:
+                progress(expected - start, max(last, expected) - start)
 
     def close(self) -> None:
         """Close the file; a later read opens it again."""
@@ -209,6 +230,13 @@ class SqliteReader:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+
+def _fault(did: str, path: Path, error: Exception) -> HandoffError:
+    """The catalog's word for what SQLite or the system said: damage stays, anything else may pass."""
+    damaged = isinstance(error, apsw.NotADBError | apsw.CorruptError | apsw.SQLError)
+    code = "LOG_CORRUPT" if damaged else "LOG_UNAVAILABLE"
+    return HandoffError(code, f"the event log cannot {did} {path}: {error}")
 
 
 def _matches(payload: bytes, key: bytes, digest: bytes) -> bool:
@@ -236,7 +264,9 @@ class SqliteLog:
         max_pending: int = 20_000,
         max_pending_bytes: int = 64 * 1024 * 1024,
     ) -> None:
-        """Open or create the file and start the writer; LOG_UNAVAILABLE when the disk refuses."""
+        """Open or create the file and start the writer; LOG_UNAVAILABLE when the disk refuses,
+        LOG_CORRUPT when the file is damaged.
+        """
         if apsw.SQLITE_VERSION_NUMBER < MINIMUM_SQLITE:
             raise RuntimeError(
                 f"SQLite {apsw.sqlite_lib_version()} can corrupt a WAL; install apsw >= 3.51.3"
@@ -250,14 +280,11 @@ class SqliteLog:
         self._suspect = False
         self._last_seq = 0
         self._head = GENESIS
-        self.commits = 0
         try:
             _create_private(path)
             self._connection = self._open()
         except (apsw.Error, OSError) as error:
-            raise HandoffError(
-                "LOG_UNAVAILABLE", f"the event log cannot open {path}: {error}"
-            ) from error
+            raise _fault("open", path, error) from error
         self._reader = SqliteReader(path)
         self._group: GroupCommit[_Submission, list[Appended] | list[int]] = GroupCommit(
             self._commit,
@@ -331,9 +358,15 @@ class SqliteLog:
         """Whether an event with this source and id was ever accepted."""
         return self._reader.contains(source, event_id)
 
-    def verify(self) -> ChainReport:
+    def find_damage(self) -> str | None:
+        """What is wrong with the file itself, None when nothing is."""
+        return self._reader.find_damage()
+
+    def verify(
+        self, newest: int | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> ChainReport:
         """Recompute the hash chain."""
-        return self._reader.verify()
+        return self._reader.verify(newest, progress)
 
     def close(self) -> None:
         """Commit what is queued, fold the WAL into the file and close it."""
@@ -395,9 +428,7 @@ class SqliteLog:
             # apsw errors are no OSErrors. After a failed write the connection is opened anew before
             # it is trusted.
             self._suspect = True
-            raise HandoffError(
-                "LOG_UNAVAILABLE", f"the event log cannot write {self._path}: {error}"
-            ) from error
+            raise _fault("write", self._path, error) from error
 
     def _checkpoint(self) -> None:
         # Passive waits for no reader; when one holds it back, the next try comes after as many
@@ -424,7 +455,6 @@ class SqliteLog:
                     connection.execute("rollback")
             raise
         self._last_seq, self._head = seq, head
-        self.commits += 1
         answers: list[list[Appended] | list[int]] = []
         next_event = next_rejection = 0
         for submission in group:

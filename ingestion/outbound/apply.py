@@ -238,17 +238,14 @@ class _Run:
         planned = {operation.operation_id for operation in self.plan.operations}
         unplanned = [send for name, send in self.opens.items() if name not in planned]
         try:
-            self.resolved = dict(
-                look_up(
-                    unplanned,
-                    self.log,
-                    self.destination,
-                    clock=self.clock,
-                    plans_dir=self.plans_dir,
-                    retry=self.retry,
-                    sleep=self.sleep,
-                    closes_unwritten=True,
-                ).finals
+            self.resolved = look_up(
+                unplanned,
+                self.log,
+                self.destination,
+                clock=self.clock,
+                plans_dir=self.plans_dir,
+                retry=self.retry,
+                sleep=self.sleep,
             )
         except DestinationFault as fault:
             self.halt = _Halt(fault.code, fault.message)

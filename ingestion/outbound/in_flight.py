@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -15,53 +13,10 @@ from typing import Any
 from ingestion.errors.catalog import HandoffError
 from ingestion.log.interface import EventLog
 from ingestion.outbound.confirm import Standing, moved_fields, standing
-from ingestion.outbound.destination import Destination, DestinationFault
+from ingestion.outbound.destination import Destination
 from ingestion.outbound.plan import Operation, load_plan
-from ingestion.outbound.receipts import OpenSend, final_id, open_sends, receipt
+from ingestion.outbound.receipts import OpenSend, final_id, receipt
 from ingestion.outbound.retry import RetryPolicy, call
-
-
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """What became of the operations found in flight: receipts appended by status, and ids still
-    open.
-    """
-
-    finals: Mapping[str, int]
-    pending: tuple[str, ...]
-
-
-def resolve_in_flight(
-    log: EventLog,
-    destination: Destination,
-    *,
-    clock: Callable[[], datetime],
-    plans_dir: Path | None,
-    retry: RetryPolicy | None = None,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Resolution:
-    """Looks up every open operation of the system and ends those whose write is there.
-
-    Those that are not there stay open: if the next plan wants them still, `apply_plan` sends them
-    under the same attempt, and if not, it closes them.
-
-    Raises:
-        HandoffError: with the destination's code when the system cannot be read.
-    """
-    opens = open_sends(log, destination.system, plans_dir)
-    try:
-        return look_up(
-            list(opens.values()),
-            log,
-            destination,
-            clock=clock,
-            plans_dir=plans_dir,
-            retry=retry or RetryPolicy(),
-            sleep=sleep,
-            closes_unwritten=False,
-        )
-    except DestinationFault as fault:
-        raise HandoffError(fault.code, fault.message) from fault
 
 
 def look_up(
@@ -73,18 +28,15 @@ def look_up(
     plans_dir: Path | None,
     retry: RetryPolicy,
     sleep: Callable[[float], None],
-    closes_unwritten: bool,
-) -> Resolution:
-    """Ends the given open operations by what the system holds now; raises DestinationFault if it
-    cannot be read.
+) -> dict[str, int]:
+    """Ends the given open operations by what the system holds now, and counts them by final status;
+    raises DestinationFault if it cannot be read.
 
-    With `closes_unwritten`, those that are not there end as failed (OPERATION_INTERRUPTED): nothing
-    wants them any more.
+    Those that are not there end as failed (OPERATION_INTERRUPTED): nothing wants them any more.
     """
     plans: dict[str, dict[str, Operation]] = {}
     groups: dict[tuple[str, str], list[tuple[OpenSend, Operation]]] = defaultdict(list)
     events: list[dict[str, Any]] = []
-    pending: list[str] = []
 
     def end(send: OpenSend, operation: Operation, status: str, **fields: Any) -> None:
         events.append(
@@ -106,11 +58,9 @@ def look_up(
         operation = _planned(send, plans, plans_dir)
         if operation is not None and operation.key:
             groups[operation.object, operation.key_field].append((send, operation))
-        elif closes_unwritten:
+        else:
             message = "its sealed plan is gone, so it cannot be looked up"
             end(send, _from_receipt(send), "failed", code="UNKNOWN_OUTCOME", message=message)
-        else:
-            pending.append(send.operation_id)
 
     for (object_name, key_field), members in groups.items():
         for start in range(0, len(members), destination.batch_size):
@@ -125,9 +75,6 @@ def look_up(
                 held = current.get(operation.key)
                 found = standing(wanted, operation.changes, held)
                 if found in (Standing.ABSENT, Standing.AS_BEFORE) or held is None:
-                    if not closes_unwritten:
-                        pending.append(send.operation_id)
-                        continue
                     message = "its run stopped before it was written, and it is no longer planned"
                     end(send, operation, "failed", code="OPERATION_INTERRUPTED", message=message)
                     continue
@@ -149,7 +96,7 @@ def look_up(
         for event in events:
             status = event["data"]["status"]
             finals[status] = finals.get(status, 0) + 1
-    return Resolution(finals, tuple(pending))
+    return finals
 
 
 def _planned(

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingestion.home import require_home
+from ingestion.listening import listen
 from ingestion.sandbox.credentials import Tokens, environment
 from ingestion.sandbox.world import World, build_world
 
@@ -167,21 +169,33 @@ def serve(
     anchor: datetime | None = None,
     tokens: Tokens | None = None,
     clock: Callable[[], datetime] = system_clock,
+    reset: bool = False,
+    announce: Callable[[str], None] | None = None,
 ) -> None:
     """Serves the sandbox until interrupted.
 
-    Without `anchor` the world of the last run is continued; the first run ends it at the current
-    hour. State is under `<home>/sandbox/`.
+    Without `anchor` the world of the last run is continued; the first run, and one with `reset`,
+    ends it at the current hour. State is under `<home>/sandbox/`. `announce` hears the address once
+    it is ours. ADDRESS_UNAVAILABLE when it cannot be listened on.
     """
     import uvicorn
 
+    require_home(settings)
     chosen_seed = settings.sandbox_seed if seed is None else seed
+    chosen_port = settings.sandbox_port if port is None else port
+    # First of all: on a busy port another sandbox may be at work on this state.
+    listener = listen(host, chosen_port, "HANDOFF_SANDBOX_PORT")
+    if announce is not None:
+        announce(f"http://{host}:{listener.getsockname()[1]}")
     path = state_file(settings)
+    if reset:
+        path.unlink(missing_ok=True)
     hour = clock().astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     chosen_anchor = anchor or stored_anchor(path, chosen_seed) or hour
     app = create_app(chosen_seed, chosen_anchor, path, tokens, clock)
-    chosen_port = settings.sandbox_port if port is None else port
-    uvicorn.run(app, host=host, port=chosen_port, log_level="warning", access_log=False)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    with closing(listener), suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
 
 
 def _index_page(world: World, base_url: str) -> str:

@@ -52,11 +52,33 @@ def contradictions(
             return []
 
 
-def disagreements(documents: Mapping[str, PolicyDocument]) -> list[tuple[str, Fault]]:
-    """Faults between the active documents, as (kind of the file to correct, fault)."""
+def disagreements(
+    documents: Mapping[str, PolicyDocument], systems: Sequence[str]
+) -> list[tuple[str, Fault]]:
+    """Faults between the active documents, and against the `systems` records may name, as (kind of
+    the file to correct, fault)."""
+    faults: list[tuple[str, Fault]] = []
+    # Of the active version only: an older one may name a system that has been given up.
+    if isinstance(identity := documents.get("identity"), IdentityPolicy):
+        faults += (
+            (
+                "identity",
+                Fault(
+                    ("system_priority", index),
+                    f"unknown system '{system}'{known(system, systems)}",
+                    "Correct the name, or name the system in HANDOFF_SYSTEMS.",
+                ),
+            )
+            for index, system in enumerate(identity.system_priority)
+            if system not in systems
+        )
     sync, consent = documents.get("sync"), documents.get("consent")
-    if not isinstance(sync, SyncPolicy) or not isinstance(consent, ConsentPolicy):
-        return []
+    if isinstance(sync, SyncPolicy) and isinstance(consent, ConsentPolicy):
+        faults += _unruled(sync, consent)
+    return faults
+
+
+def _unruled(sync: SyncPolicy, consent: ConsentPolicy) -> list[tuple[str, Fault]]:
     ruled = {rule.destination for rule in consent.rules}
     faults = [
         # A misspelt destination would otherwise leave the real one without any consent rule.

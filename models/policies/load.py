@@ -6,8 +6,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, get_args
@@ -57,18 +57,14 @@ class Policies:
     versions: Mapping[str, Mapping[str, PolicyVersion]]
     active: Mapping[str, str]
 
-    def active_version(self, kind: str) -> PolicyVersion:
-        """The version of `kind` that decides now."""
-        return self.versions[kind][self.active[kind]]
-
     def is_active(self, version: PolicyVersion) -> bool:
         """Whether the rollout names this version."""
         return self.active[version.kind] == version.version
 
 
-def load_policies(folder: Path | None = None) -> Policies:
+def load_policies(folder: Path | None = None, *, further_systems: Collection[str] = ()) -> Policies:
     """All versions of all kinds in `folder` (default: the shipped ones), checked one by one and
-    together.
+    together; `further_systems` (HANDOFF_SYSTEMS) may be named beside those we know.
 
     Raises HandoffError POLICY_INVALID (exit code 4) naming file, line, value and remedy of every
     problem.
@@ -109,35 +105,11 @@ def load_policies(folder: Path | None = None) -> Policies:
     active = {} if rollout is None else _active(rollout, folder, problems)
     if not problems:
         documents = {kind: versions[kind][version].document for kind, version in active.items()}
-        for kind, fault in disagreements(documents):
+        for kind, fault in disagreements(documents, _systems(further_systems)):
             problems.append(sources[kind][active[kind]].problem(fault))
     if problems:
         raise policy_error(problems)
     return Policies(folder=folder, versions=versions, active=active)
-
-
-def with_active(policies: Policies, choice: Mapping[str, str]) -> Policies:
-    """The same policies with other versions active, e.g. {"scoring": "v2"}, to see what would have
-    happened.
-
-    Raises HandoffError POLICY_INVALID for a kind or version that does not exist.
-    """
-    for kind, version in choice.items():
-        if kind not in policies.versions:
-            names = known(kind, policies.versions)
-            raise HandoffError(
-                "POLICY_INVALID",
-                f"unknown kind of policy '{kind}'{names}",
-                remedy="Name a kind and a version, e.g. scoring=v2.",
-            )
-        if version not in policies.versions[kind]:
-            names = known(version, policies.versions[kind])
-            raise HandoffError(
-                "POLICY_INVALID",
-                f"{kind} has no version '{version}'{names}",
-                remedy=f"Write {policies.folder / kind / version}.yml, or name one that exists.",
-            )
-    return replace(policies, active={**policies.active, **choice})
 
 
 def check_frozen(policies: Policies, used: Mapping[tuple[str, str], str]) -> None:
@@ -238,7 +210,18 @@ def _read(folder: Path, file: Path, problems: list[Problem]) -> _Source | None:
     name = file.relative_to(folder).as_posix()
     try:
         node = YAML(typ="rt").load(file.read_text(encoding="utf-8"))
-        return _Source(file=name, node=node, content=_plain(node))
+        nameless = list(_nameless_keys(node))
+        if not nameless:
+            return _Source(file=name, node=node, content=_plain(node))
+        problems += [
+            Problem(
+                name,
+                line,
+                f"a mapping or list stands where a name belongs: {shown}",
+                "Put quotes around the value if it is meant as text.",
+            )
+            for line, shown in nameless
+        ]
     except FileNotFoundError:
         problems.append(
             Problem(
@@ -263,6 +246,19 @@ def _read(folder: Path, file: Path, problems: list[Problem]) -> _Source | None:
             Problem(name, mark.line + 1 if mark else None, f"is not valid YAML: {what}", remedy)
         )
     return None
+
+
+def _nameless_keys(node: Any) -> Iterator[tuple[int, str]]:
+    """Line and text of every key that is itself a mapping or a list: `{{ template }}` is YAML."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if isinstance(key, Mapping | list | tuple):
+                shown = dict(key) if isinstance(key, Mapping) else list(key)
+                yield node.lc.key(key)[0] + 1, f"{shown!r:.80}"  # type: ignore[attr-defined]
+            yield from _nameless_keys(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _nameless_keys(item)
 
 
 def _plain(node: Any) -> Any:
@@ -440,6 +436,13 @@ def _active(rollout: _Source, folder: Path, problems: list[Problem]) -> dict[str
             fault = Fault(("active",), f"no active version of {kind}", f"Add a line `{kind}: v1`.")
             problems.append(rollout.problem(fault))
     return active
+
+
+def _systems(further: Collection[str]) -> tuple[str, ...]:
+    from ingestion.connectors.catalog import systems
+    from ingestion.settings import EVENT_ONLY_SYSTEMS
+
+    return tuple(sorted({*systems(), *EVENT_ONLY_SYSTEMS, *further}))
 
 
 def _activity_types() -> tuple[str, ...]:

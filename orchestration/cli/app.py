@@ -52,6 +52,27 @@ AsOf = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"handoff {version('handoff')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    # No docstring: typer would show it in place of the help above.
+    ...
+
+
 @app.command()
 def demo(
     seed: Annotated[
@@ -340,23 +361,28 @@ def serve(
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; default HANDOFF_EDGE_HOST.")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port; default HANDOFF_EDGE_PORT.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Port; default HANDOFF_EDGE_PORT.")
+    ] = None,
 ) -> None:
     """Serve the edge: POST /v1/events, POST /webhooks/{system}, GET /health/live and /health/ready."""
-    settings = Settings()
-    print(
-        f"edge on http://{host or settings.edge_host}:{port or settings.edge_port}  (log: {settings.log_path}; Ctrl-C stops)",
-        file=sys.stderr,
-        flush=True,
-    )
     from ingestion.edge.app import serve as serve_edge
 
-    serve_edge(settings, host, port)
+    settings = Settings()
+
+    def announce(url: str) -> None:
+        print(
+            f"edge on {url}  (log: {settings.log_path}; Ctrl-C stops)", file=sys.stderr, flush=True
+        )
+
+    serve_edge(settings, host, port, announce=announce)
 
 
 @app.command()
 def sandbox(
-    port: Annotated[int | None, typer.Option(help="Port; default HANDOFF_SANDBOX_PORT.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Port; default HANDOFF_SANDBOX_PORT.")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the company; default HANDOFF_SANDBOX_SEED.")
     ] = None,
@@ -365,26 +391,25 @@ def sandbox(
     ] = False,
 ) -> None:
     """Serve a simulated company: a HubSpot-shaped MAP, a Salesforce-shaped CRM and a calendar over HTTP."""
+    from ingestion.sandbox.app import serve as serve_sandbox
     from ingestion.sandbox.credentials import environment
 
     settings = Settings()
-    chosen_port = port or settings.sandbox_port
     chosen_seed = settings.sandbox_seed if seed is None else seed
-    address = f"http://127.0.0.1:{chosen_port}"
-    print(f"# sandbox on {address}; point Handoff at it with:", flush=True)
-    for name, value in environment(address, chosen_seed).items():
-        print(f"export {name}='{value}'", flush=True)
-    from ingestion.sandbox.app import serve as serve_sandbox
-    from ingestion.sandbox.app import state_file
 
-    if reset:
-        state_file(settings).unlink(missing_ok=True)
-    serve_sandbox(settings, chosen_port, seed=seed)
+    def announce(url: str) -> None:
+        print(f"# sandbox on {url}; point Handoff at it with:", flush=True)
+        for name, value in environment(url, chosen_seed).items():
+            print(f"export {name}='{value}'", flush=True)
+
+    serve_sandbox(settings, port, seed=chosen_seed, reset=reset, announce=announce)
 
 
 @app.command()
 def ui(
-    port: Annotated[int | None, typer.Option(help="Port; default HANDOFF_UI_PORT.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Port; default HANDOFF_UI_PORT.")
+    ] = None,
     worker: Annotated[
         bool,
         typer.Option(help="Also run the worker (`handoff work`), unless one runs already."),
@@ -403,12 +428,22 @@ def ui(
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    whole_log: Annotated[
+        bool,
+        typer.Option(
+            "--whole-log",
+            help="Verify every event of the log, not only the newest 100,000; a second for each 100,000.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check the set-up and reconcile every row: what was received is in the warehouse, in quarantine or on its way."""
-    from orchestration.cli.screens import print_doctor
+    from orchestration.cli.screens import print_doctor, stages
     from orchestration.doctor import examine
 
-    findings = examine(Settings())
+    with stages(quiet=as_json) as say:
+        findings = examine(Settings(), whole_log=whole_log, say=say)
     if as_json:
         _print_json(findings.as_dict())
     else:

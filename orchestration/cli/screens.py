@@ -143,7 +143,7 @@ def print_ingest(report: IngestReport) -> None:
     console = _console()
     table = _table("file", "rows", "accepted", "known already", "conflict", "quarantined")
     for file in report.files:
-        if file.refused is not None:
+        if file.refused is not None and not file.rows:
             continue
         table.add_row(
             file.path.name,
@@ -161,7 +161,8 @@ def print_ingest(report: IngestReport) -> None:
                 soft_wrap=True,
             )
             console.print(Text(f"  {file.refused.remedy}"), soft_wrap=True)
-            console.print("  Nothing of this file was taken.", style="dim")
+            taken = "Nothing of this file" if not file.rows else "Nothing after these rows"
+            console.print(f"  {taken} was taken.", style="dim")
         for problem in file.problems:
             console.print(
                 Text(

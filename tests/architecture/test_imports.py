@@ -89,7 +89,7 @@ def test_the_edge_starts_without_anything_that_loads_or_queries_a_warehouse(tmp_
         "import sys, json\n"
         "from ingestion.edge.app import create_app\n"
         "from ingestion.settings import Settings\n"
-        "create_app(Settings())\n"
+        "create_app(Settings(), log=None)\n"
         "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
     )
     ran = _python(code, tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,9 @@ def test_nothing_committed_names_a_place_on_somebodys_machine() -> None:
         if place in (ROOT / path).read_text(encoding="utf-8", errors="replace")
     ]
     assert found == []
+
+
+def test_every_dependency_ends_before_a_version_nobody_has_tried() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    assert [name for name in wanted if "==" not in name and "<" not in name] == []

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +332,47 @@ def test_a_setting_that_cannot_be_used_is_named_with_its_value(
     as_json = empty.handoff("run", "--json", **{variable: value})
     assert as_json.code == 4
     assert as_json.json["error"]["code"] == "SETTING_INVALID"
+
+
+@pytest.mark.parametrize(
+    "home",
+    [
+        pytest.param("{file}", id="a file"),
+        pytest.param("{file}/below", id="below a file"),
+        pytest.param("/proc/nope", id="where none can be made"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["ingest", "run", "serve", "doctor", "sandbox", "ui", "demo"])
+def test_a_home_that_cannot_hold_state_is_named_by_every_verb(
+    empty: Any, tmp_path: Path, verb: str, home: str
+) -> None:
+    file = written(tmp_path / "file.jsonl", contact(1))
+    arguments = {"ingest": ["ingest", str(file)]}.get(verb, [verb])
+    wanted = home.format(file=file)
+    said = empty.handoff(*arguments, HANDOFF_HOME=wanted)
+    assert said.code == 4
+    told = said.out if verb == "doctor" else said.err
+    assert f"SETTING_INVALID: HANDOFF_HOME='{wanted}' cannot hold state: " in told
+    assert "a folder of yours" in told
+    assert "Traceback" not in said.err
+    assert not ({"export", "edge on"} & set(said.out.split()))
+    assert file.read_text() == json.dumps(contact(1)) + "\n"
+
+
+def test_the_version_is_the_installed_one(empty: Any) -> None:
+    said = empty.handoff("--version")
+    assert (said.code, said.out, said.err) == (0, f"handoff {version('handoff')}\n", "")
+    assert "--version" in empty.handoff("--help").out
+
+
+def test_an_edge_without_a_log_to_write_ends_before_it_says_it_is_there(empty: Any) -> None:
+    empty.settings.log_dir.mkdir(parents=True)
+    empty.settings.log_path.write_bytes(b"this is no database" * 100)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    said = empty.start("serve", "--port", str(port)).wait(20)
+    assert said.code == 4
+    assert said.err.startswith("LOG_CORRUPT: ")
 
 
 @pytest.mark.parametrize("arguments", [["bogus"], ["query"], ["ingest"], ["run", "--asof", "x"]])

@@ -7,26 +7,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import apsw
+import pytest
+
+from ingestion.errors.catalog import HandoffError
 from ingestion.landing import warehouse
 from ingestion.landing.events import land_events
+from ingestion.log.sqlite import SqliteLog
+from ingestion.settings import Settings
+from orchestration import doctor
 
 
 def test_after_a_file_with_bad_rows_everything_adds_up_and_missing_rows_are_named(
     empty: Any, tmp_path: Path
 ) -> None:
-    def contact(number: int) -> str:
-        return json.dumps(
-            {
-                "specversion": "1.0",
-                "id": f"e{number}",
-                "source": "urn:test",
-                "type": "com.handoff.contact",
-                "subject": f"contact/web/{number}",
-                "time": "2026-04-01T08:30:00Z",
-                "data": {"record_id": str(number), "system": "web"},
-            }
-        )
-
     file = tmp_path / "people.jsonl"
     lines = [contact(1), contact(2), "{", contact(3), contact(1), '{"id": 1}']
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -74,9 +68,23 @@ def test_after_a_file_with_bad_rows_everything_adds_up_and_missing_rows_are_name
     assert as_json.json["reconciliation"][0]["missing"] == 1
 
 
-def written(path: Path, line: str) -> Path:
-    path.write_text(line + "\n", encoding="utf-8")
+def written(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def contact(number: int) -> str:
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "id": f"e{number}",
+            "source": "urn:test",
+            "type": "com.handoff.contact",
+            "subject": f"contact/web/{number}",
+            "time": "2026-04-01T08:30:00Z",
+            "data": {"record_id": str(number), "system": "web"},
+        }
+    )
 
 
 def test_rows_of_a_poll_that_were_deleted_by_hand_are_named_by_their_table(copied: Any) -> None:
@@ -102,11 +110,66 @@ def test_a_new_home_is_well_and_is_told_what_to_do_next(empty: Any) -> None:
     assert not empty.home.exists()
 
 
-def test_an_event_log_that_cannot_be_read_is_a_finding_and_no_crash(empty: Any) -> None:
-    empty.settings.log_dir.mkdir(parents=True)
-    empty.settings.log_path.write_bytes(b"this is no database" * 100)
+@pytest.mark.parametrize(
+    ("start", "replacement"),
+    [
+        pytest.param(0, b"this is no database" * 100, id="header"),
+        # max(seq) is read from pages that are whole.
+        pytest.param(5 * 4_096, b"\xff" * 4_096, id="a page in the middle"),
+    ],
+)
+def test_a_damaged_event_log_is_a_finding_and_no_crash_and_nothing_is_taken(
+    empty: Any, tmp_path: Path, start: int, replacement: bytes
+) -> None:
+    people = written(tmp_path / "people.jsonl", *(contact(number) for number in range(200)))
+    assert empty.handoff("ingest", str(people)).code == 0
+    assert "200 events, each verified" in empty.handoff("doctor").out
+    with empty.settings.log_path.open("r+b") as file:
+        file.seek(start)
+        file.write(replacement)
     said = empty.handoff("doctor", "--json")
     assert said.code == 4
     [finding] = [row for row in said.json["findings"] if row["name"] == "event log"]
     assert finding["state"] == "wrong"
-    assert finding["remedy"]
+    assert finding["told"].startswith("LOG_CORRUPT: ")
+    assert "docs/runbooks/event-log.md" in finding["remedy"]
+    more = empty.handoff("ingest", str(people))
+    assert (more.code, more.err.partition(":")[0]) == (4, "LOG_CORRUPT")
+    assert "Traceback" not in more.err
+
+
+def test_only_the_newest_events_are_verified_unless_all_are_asked_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_VERIFIED_EVENTS", 10)
+    log = SqliteLog(settings.log_path)
+    log.append([json.loads(contact(number)) for number in range(25)])
+    log.close()
+    connection = apsw.Connection(str(settings.log_path))
+    connection.execute("update events set chain = zeroblob(32) where seq = 3")
+    connection.close()
+
+    def event_log(*, whole: bool) -> doctor.Finding:
+        findings = doctor.examine(settings, whole_log=whole).findings
+        return next(finding for finding in findings if finding.name == "event log")
+
+    newest = event_log(whole=False)
+    assert newest.state == "ok"
+    assert "the newest 10 verified" in newest.told
+    assert "--whole-log" in newest.told
+    all_of_them = event_log(whole=True)
+    assert all_of_them.state == "wrong"
+    assert "event 3: the hash chain is broken here" in all_of_them.told
+
+
+def test_a_reconciliation_that_cannot_be_made_is_not_also_called_well(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Settings) -> Any:
+        raise HandoffError("WAREHOUSE_LOCKED", "process 1 is writing")
+
+    with contextlib.closing(warehouse.connect(settings)):
+        pass
+    monkeypatch.setattr(doctor, "reconcile", fail)
+    told = [found for found in doctor.examine(settings).findings if found.name == "reconciliation"]
+    assert [found.state for found in told] == ["wrong"]

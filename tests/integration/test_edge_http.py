@@ -36,7 +36,7 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @contextmanager
-def running(settings: Settings, log: EventLog | None) -> Iterator[str]:
+def running(settings: Settings, log: EventLog) -> Iterator[str]:
     """The edge on a free port of this machine; yields its address."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
@@ -297,6 +297,18 @@ def test_a_body_over_the_limit_is_refused(edge: Edge) -> None:
     assert edge.post(b" " * 19_999 + b"7").status_code == 422
 
 
+def test_a_batch_of_more_items_than_the_limit_is_refused_as_a_whole_and_kept(edge: Edge) -> None:
+    before = edge.log.last_seq()
+    body = b"[" + b",".join([b"0"] * 1_001) + b"]"
+    problem = assert_problem(edge.post(body), 413, "PAYLOAD_TOO_LARGE")
+    assert problem["detail"] == "the batch holds more than 1000 items"
+    assert "HANDOFF_MAX_BATCH_ITEMS" in problem["remedy"]
+    assert edge.quarantined(problem["quarantine_id"]).payload == body
+    assert edge.log.last_seq() == before
+    most = edge.post(b"[" + b",".join([b"0"] * 1_000) + b"]")
+    assert (most.status_code, len(most.json()["results"])) == (207, 1_000)
+
+
 def test_the_limit_is_enforced_on_a_chunked_body_before_its_end(edge: Edge) -> None:
     host, port = edge.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
@@ -547,11 +559,17 @@ def test_what_is_not_served_is_answered_in_the_same_words(edge: Edge) -> None:
     refused = edge.client.put("/v1/events")
     assert_problem(refused, 405, "METHOD_NOT_ALLOWED")
     assert refused.headers["allow"] == "POST"
+    slashed = edge.client.post("/v1/events/", content=b"{}")
+    assert "POST /v1/events," in assert_problem(slashed, 404, "NOT_FOUND")["detail"]
 
 
 def test_the_openapi_document_describes_every_address(edge: Edge) -> None:
     paths = edge.client.get("/openapi.json").json()["paths"]
     assert set(paths) == {"/v1/events", "/webhooks/{system}", "/health/live", "/health/ready"}
+    body = paths["/v1/events"]["post"]["requestBody"]
+    assert "20000 bytes" in body["description"]
+    batch = body["content"]["application/cloudevents-batch+json"]["schema"]
+    assert batch["maxItems"] == Settings().max_batch_items
 
 
 # -- the log behind it -----------------------------------------------------------------------
@@ -587,6 +605,22 @@ def test_no_answer_comes_before_the_commit_and_the_edge_stays_awake(tmp_path: Pa
         HeldLog.release.set()
         assert {answer.result().status_code for answer in answers} == {202}
         assert log.last_seq() == 8
+    log.close()
+
+
+def test_a_hanging_disk_is_answered_503_for_what_cannot_even_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingestion.edge.intake.LOG_SECONDS", 0.2)
+    settings = settings_of(tmp_path)
+    HeldLog.release = threading.Event()
+    log = HeldLog(settings.log_path)
+    with running(settings, log) as url, httpx.Client(base_url=url, timeout=5) as client:
+        try:
+            for body in (event("hung"), b"{", [event("hung"), {}]):
+                assert_problem(Edge(url, log, client).post(body), 503, "LOG_UNAVAILABLE")
+        finally:
+            HeldLog.release.set()
     log.close()
 
 

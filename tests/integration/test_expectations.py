@@ -20,7 +20,7 @@ from expectations import suites
 from expectations.context import ephemeral_context
 from expectations.docs import build_data_docs
 from expectations.kept_results import keep_result, kept_results
-from expectations.suites import load_suite, suite_names
+from expectations.suites import SUITE_FOLDER, load_suite
 from expectations.validate import SuiteResult, validate_frame
 from ingestion.errors.catalog import HandoffError
 
@@ -91,7 +91,7 @@ def test_a_good_batch_passes_every_claim(frame: pd.DataFrame, name: str) -> None
     assert broken(result) == set()
     assert result.row_count == len(frame)
     assert all(row.unexpected_count in (0, None) for row in result.results)
-    result.raise_for_failures()
+    assert result.failures == []
 
 
 @pytest.mark.parametrize("name", [LEADS, TASKS])
@@ -133,10 +133,7 @@ def test_one_bad_lead_stops_the_batch(
     result = validate_frame(change(leads()), LEADS)
     assert broken(result) == failures
     assert not result.success
-    with pytest.raises(HandoffError) as caught:
-        result.raise_for_failures()
-    assert caught.value.code == "EXPECTATION_FAILED"
-    assert next(iter(failures))[0] in caught.value.message
+    assert next(iter(failures))[0] in " ".join(row.message for row in result.failures)
 
 
 @pytest.mark.parametrize("column", ["due_at", "owner_salesforce_id", "who_external_id"])
@@ -156,7 +153,7 @@ def test_a_warning_is_told_and_stops_nothing() -> None:
     result = validate_frame(frame, LEADS)
     assert result.success
     assert {row.column for row in result.warnings} == {"email", "trace_parent"}
-    result.raise_for_failures()
+    assert result.failures == []
 
 
 def test_a_missing_column_is_named_and_the_other_claims_are_still_judged() -> None:
@@ -300,8 +297,9 @@ def test_a_name_never_leads_out_of_the_folder() -> None:
 def test_every_suite_can_be_read_by_great_expectations() -> None:
     from expectations.validate import gx_configurations
 
-    assert {LEADS, TASKS} <= set(suite_names())
-    for name in suite_names():
+    files = [file.name.partition(".")[0] for file in SUITE_FOLDER.glob("*.json")]
+    assert {LEADS, TASKS} <= set(files)
+    for name in files:
         suite = load_suite(name)
         assert len(gx_configurations(suite)) == len(suite.expectations) > 0
 

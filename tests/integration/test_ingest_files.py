@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from ingestion.errors.catalog import HandoffError
 from ingestion.landing import warehouse
 from ingestion.landing.events import land_events
 from ingestion.landing.files import ingest
-from ingestion.landing.ingest_report import IngestReport
+from ingestion.landing.ingest_report import FileReport, IngestReport
 from ingestion.log.owner import open_reader
 from ingestion.settings import Settings
+from orchestration.reconciliation import ingested_files, keep_ingest
 
 ROOT = Path(__file__).parents[2]
 OLIST = ROOT / "docs" / "tutorials" / "olist"
@@ -86,6 +88,10 @@ def quarantine(settings: Settings) -> list[Any]:
     return open_reader(settings).read_quarantine(0, 1_000)
 
 
+def all_accounted_for(file: FileReport) -> bool:
+    return file.rows == file.accepted + file.duplicate + file.conflict + file.quarantined
+
+
 def refused(report: IngestReport) -> HandoffError:
     error = report.files[0].refused
     assert error is not None
@@ -136,7 +142,7 @@ def test_every_row_of_a_real_extract_is_in_the_log_or_in_quarantine(
     report = ingest(settings, [path], mapping=f"{extract.split('/')[0]}/{mapping}")
     [file_report] = report.files
     assert file_report.refused is None
-    assert file_report.reconciles
+    assert all_accounted_for(file_report)
     assert (report.rows, report.accepted, report.quarantined) == (
         rows,
         rows - refused_rows,
@@ -230,7 +236,7 @@ def test_a_bad_event_is_quarantined_naming_value_file_and_line(
     assert (problem.code, problem.line) == (code, 2)
     assert named in problem.message and str(path) in problem.message
     assert (report.accepted, report.quarantined, report.exit_code) == (2, 1, 1)
-    assert report.files[0].reconciles
+    assert all_accounted_for(report.files[0])
 
 
 def test_an_id_sent_with_other_content_is_a_conflict_and_kept(
@@ -263,6 +269,20 @@ def test_an_unknown_system_refuses_the_file_and_names_the_known_ones(
     assert error.code == "SYSTEM_UNKNOWN"
     assert "'crmm'" in error.message and "hubspot" in error.message
     assert "HANDOFF_SYSTEMS" in error.remedy
+    assert "(--system)" in error.message
+    assert in_log(settings) == 0
+
+
+@pytest.mark.parametrize(
+    ("system", "code"), [("crmm", "SYSTEM_UNKNOWN"), ("web", "FILE_UNREADABLE")]
+)
+def test_a_system_for_events_is_refused_and_not_ignored(
+    settings: Settings, tmp_path: Path, system: str, code: str
+) -> None:
+    error = refused(ingest(settings, [lines(tmp_path / "e.jsonl", event(1))], system=system))
+    assert error.code == code
+    assert "--system" in error.message
+    assert ("hubspot" in error.message) == (code == "SYSTEM_UNKNOWN")
     assert in_log(settings) == 0
 
 
@@ -288,6 +308,26 @@ def test_a_wrong_enum_and_an_unparsable_date_in_csv_are_quarantined_by_row(
     assert "`format:`" in messages
 
 
+@pytest.mark.parametrize(
+    ("born", "happened", "told"),
+    [
+        ("2026-02-31", "2026-04-01T00:00:00Z", "'2026-02-31'"),
+        ("", "2026-02-31T10:00:00Z", "'2026-02-31T10:00:00Z'"),
+        ("", "2026-02-28 25:00", "'2026-02-28 25:00'"),
+    ],
+)
+def test_a_date_that_no_calendar_has_is_not_said_to_want_a_format(
+    settings: Settings, tmp_path: Path, born: str, happened: str, told: str
+) -> None:
+    path = lines(tmp_path / "p.csv", "record_id,birth_date,occurred_at", f"1,{born},{happened}")
+    report = ingest(settings, [path], record_type="contact", system="web")
+    [found] = report.files[0].problems
+    assert found.code == "DATE_UNPARSABLE"
+    assert told in found.message
+    assert "format" not in found.message + found.remedy
+    assert found.remedy.startswith("Correct the value")
+
+
 def test_lines_of_csv_that_cannot_be_read_are_kept_byte_for_byte(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -302,7 +342,11 @@ def test_lines_of_csv_that_cannot_be_read_are_kept_byte_for_byte(
         b"6,six,2026-04-01"
     )
     report = ingest(settings, [path], record_type="contact", system="web")
-    assert report.files[0].reconciles
+    assert all_accounted_for(report.files[0])
+    advice = {found.line: found.remedy for found in report.files[0].problems}
+    assert "a field for each column" in advice[3]
+    assert "Close the quote" in advice[4]
+    assert "UTF-8" in advice[5]
     kept = {entry.rejection.payload for entry in quarantine(settings)}
     assert {b"2,two,2026-04-01,extra", b"4,caf\xe9,2026-04-01"} <= kept
     assert b'3,"never closed,2026-04-01' in kept
@@ -389,6 +433,49 @@ def test_parquet_rows_become_the_same_events_as_the_same_csv(
     first = ingest(settings, [path], record_type="opportunity", system="web")
     second = ingest(settings, [tmp_path / "a.parquet"], record_type="opportunity", system="web")
     assert (first.accepted, second.accepted, second.duplicate) == (1, 0, 1)
+
+
+def damaged_parquet(path: Path, rows: int, good: int) -> Path:
+    """Contacts in row groups of 1,000; the pages of those after the first `good` rows are garbage."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    table = pa.table(
+        {
+            "record_id": [str(number) for number in range(rows)],
+            "occurred_at": ["2026-04-01T00:00:00Z"] * rows,
+        }
+    )
+    pa.parquet.write_table(table, path, row_group_size=1_000)
+    groups = pa.parquet.read_metadata(path)
+    column = groups.row_group(good // 1_000).column(0)
+    content = bytearray(path.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    content[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(("rows", "good"), [(2_000, 0), (25_000, 21_000)])
+def test_a_damaged_page_refuses_what_follows_and_keeps_what_came_before(
+    settings: Settings, tmp_path: Path, rows: int, good: int
+) -> None:
+    damaged = damaged_parquet(tmp_path / "p.parquet", rows, good)
+    people = lines(tmp_path / "q.csv", "record_id,occurred_at", "1,2026-04-02T00:00:00Z")
+    report = ingest(settings, [damaged, people], record_type="contact", system="web")
+    broken, whole = report.files
+    assert broken.refused is not None
+    assert broken.refused.code == "FILE_UNREADABLE"
+    reached = re.search(r"after row (\d+)", broken.refused.message)
+    assert reached is not None
+    assert int(reached[1]) == broken.rows == broken.accepted <= good
+    assert broken.rows == good // 10_000 * 10_000
+    assert (whole.refused, whole.accepted) == (None, 1)
+    assert in_log(settings) == report.accepted == broken.rows + 1
+    assert report.exit_code == 2
+    keep_ingest(settings, report)
+    kept = {file.path: file.accepted for file in ingested_files(settings)}
+    assert kept == {name: n for name, n in (("p.parquet", broken.rows), ("q.csv", 1)) if n}
 
 
 def test_a_dry_run_reports_and_writes_nothing(settings: Settings, tmp_path: Path) -> None:

@@ -201,4 +201,4 @@ def test_a_log_that_cannot_be_opened_says_so_and_frees_the_lock(tmp_path: Path) 
     for _ in range(2):
         with pytest.raises(HandoffError) as raised:
             open_log(settings)
-        assert raised.value.code == "LOG_UNAVAILABLE"
+        assert raised.value.code == "LOG_CORRUPT"

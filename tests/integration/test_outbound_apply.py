@@ -23,7 +23,6 @@ from ingestion.log.interface import EventLog
 from ingestion.log.owner import open_log
 from ingestion.outbound.apply import ApplyInterrupted, ApplyReport, apply_plan
 from ingestion.outbound.destination import RowOutcome
-from ingestion.outbound.in_flight import resolve_in_flight
 from ingestion.outbound.plan import Operation, Plan, build_plan
 from ingestion.outbound.retry import RetryPolicy
 from ingestion.sandbox.app import create_app
@@ -740,21 +739,14 @@ def test_what_a_dead_run_wrote_is_found_and_ended_without_sending(bench: Bench) 
     with pytest.raises(SystemExit):
         bench.apply([lead(1, bench.owner)], bench.destination(Dying))
     assert bench.finals() == {}
-    found = resolve_in_flight(
-        bench.log, bench.destination(), clock=bench.clock, plans_dir=bench.settings.plans_dir
-    )
-    assert (found.finals, found.pending) == ({"confirmed": 1}, ())
+    assert bench.apply([]).resolved == {"confirmed": 1}
     assert bench.finals() == {"test-1": ["confirmed"]}
     assert len(bench.gateway.writes()) == 1
 
 
-def test_what_a_dead_run_did_not_write_stays_open_until_a_plan_decides(bench: Bench) -> None:
+def test_what_a_dead_run_did_not_write_is_closed_when_no_plan_wants_it(bench: Bench) -> None:
     with pytest.raises(SystemExit):
         bench.apply([lead(1, bench.owner)], bench.destination(DyingBefore))
-    found = resolve_in_flight(
-        bench.log, bench.destination(), clock=bench.clock, plans_dir=bench.settings.plans_dir
-    )
-    assert (found.finals, len(found.pending)) == ({}, 1)
     report = bench.apply([])
     assert report.resolved == {"failed": 1}
     [final] = [e["data"] for e in bench.receipts() if e["data"]["status"] == "failed"]

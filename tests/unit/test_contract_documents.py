@@ -32,13 +32,17 @@ DOCUMENTS = [(record, version) for record in (*RECORDS, "envelope") for version 
 REQUIRED_BUT_NULLABLE = {("stage_change", "from")}
 
 
+KEYS = ("operation_id", "record_id", "activity_id", "meeting_id", "surviving_id")
+
+
 def event(record: str, data: dict[str, Any]) -> dict[str, Any]:
+    key = next((data[name] for name in KEYS if name in data), "1")
     return {
         "specversion": "1.0",
         "id": "1",
         "source": "urn:test",
         "type": event_type(record),
-        "subject": f"{record}/hubspot/1",
+        "subject": f"{record}/{data.get('system', 'hubspot')}/{key}",
         "time": "2026-04-01T08:30:00Z",
         "data": data,
     }

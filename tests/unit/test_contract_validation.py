@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import jsonschema
@@ -13,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from referencing import Registry, Resource
 
+from benchmarks import records
 from ingestion.contracts.instants import parse_instant
 from ingestion.contracts.registry import (
     RECORD_TABLES,
@@ -201,6 +205,33 @@ CASES = [
         id="bare subject",
     ),
     pytest.param(
+        {**contact(), "subject": "rep/hubspot/1"},
+        ("FIELD_MISMATCH", "/subject"),
+        "'subject' says 'rep' where type says 'contact'",
+        id="subject of another record type",
+    ),
+    pytest.param(
+        {**contact(), "subject": "contact/salesforce/1"},
+        ("FIELD_MISMATCH", "/subject"),
+        "'subject' says 'salesforce' where 'system' says 'hubspot'",
+        id="subject in another system",
+    ),
+    pytest.param(
+        {**contact(), "subject": "contact/hubspot/zzz"},
+        ("FIELD_MISMATCH", "/subject"),
+        "'subject' says 'zzz' where 'record_id' says '1'",
+        id="subject with another id",
+    ),
+    pytest.param(
+        {
+            **event({"plan_id": "p", "operation_id": "o", "status": "sent"}, "receipt"),
+            "subject": "receipt/salesforce/other",
+        },
+        ("FIELD_MISMATCH", "/subject"),
+        "'subject' says 'other' where 'operation_id' says 'o'",
+        id="receipt of another operation",
+    ),
+    pytest.param(
         {**contact(), "specversion": "0.3"},
         ("ENUM_UNKNOWN", "/specversion"),
         "'specversion' is '0.3'; allowed: '1.0'",
@@ -308,6 +339,68 @@ def test_a_flood_of_breaches_is_cut_and_quick() -> None:
     assert time.perf_counter() - started < 2
 
 
+_CAPPED = """
+import resource, sys
+from ingestion.contracts.registry import validate_event
+
+event = {"specversion": "1.0", "id": "1", "source": "urn:test", "type": "com.handoff.contact",
+         "subject": "contact/hubspot/1", "time": "2026-04-01T08:30:00Z",
+         "data": {"record_id": "1", "system": "hubspot"}}
+validate_event({**event, "id": ""}, ["hubspot"])
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 256 * 2**20,) * 2)
+exec(sys.argv[1])
+found = validate_event(event, ["hubspot"])
+print(found[0].code, found[0].path, found[0].message, sep="|")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the cap counts Linux's pages")
+@pytest.mark.parametrize(
+    ("flood", "told"),
+    [
+        pytest.param(
+            "event |= {f'A{n}': 1 for n in range(60_000)}",
+            "SCHEMA_INVALID||the event has 60007 attributes; expected at most 64, "
+            "with the record's fields under data",
+            id="attributes",
+        ),
+        pytest.param(
+            "event |= {f'A{n}': 1 for n in range(57)};"
+            "event['data']['custom'] = {str(n): n for n in range(60_000)}",
+            "FIELD_MISMATCH|/A0|attribute name 'A0' is not CloudEvents: "
+            "lower-case letters and digits only",
+            id="attribute names beside a large record",
+        ),
+        pytest.param(
+            "event['data']['external_ids'] = [0] * 500_000",
+            "FIELD_MISMATCH|/data/external_ids|'external_ids' is an array of 500000 entries; "
+            "expected at most 10000 entries",
+            id="array",
+        ),
+        pytest.param(
+            "event |= {'type': 'com.handoff.rep', 'subject': 'rep/hubspot/1'};"
+            "event['data']['working_hours'] = {'days': ['x'] * 500_000}",
+            "FIELD_MISMATCH|/data/working_hours/days|'working_hours.days' is an array of 500000 "
+            "entries; expected at most 10000 entries",
+            id="array within a field",
+        ),
+        pytest.param(
+            "event['data'] |= {f'field_{n}': 1 for n in range(60_000)}",
+            "FIELD_MISMATCH|/data/field_0|unknown field 'field_0'; put it under custom",
+            id="unknown fields",
+        ),
+    ],
+)
+def test_an_event_of_a_megabyte_of_faults_is_answered_in_little_memory(
+    flood: str, told: str
+) -> None:
+    answered = subprocess.run(
+        [sys.executable, "-c", _CAPPED, flood], capture_output=True, text=True, timeout=60
+    )
+    assert answered.stdout.strip() == told, answered.stderr
+
+
 def test_null_empties_an_optional_field_and_unsets_an_optional_attribute() -> None:
     optional = {name: None for name in schema("contact", "1.0.0")["properties"]}
     emptied = contact(**{**optional, "record_id": "1", "system": "hubspot"})
@@ -326,6 +419,25 @@ def test_a_first_stage_comes_from_nothing() -> None:
 
 def test_a_mistyped_email_is_kept_for_staging_to_judge() -> None:
     assert validate_event(contact(email="jamesd75collins.biz"), SYSTEMS) == []
+
+
+def test_an_id_may_hold_slashes_and_a_record_without_one_is_named_by_its_sender() -> None:
+    slashed = contact(record_id="a/b") | {"subject": "contact/hubspot/a/b"}
+    assert validate_event(slashed, SYSTEMS) == []
+    [example, *_] = schema("consent", "1.0.0")["examples"]
+    consent = event(example, "consent", subject="consent/hubspot/51/email")
+    assert validate_event(consent, SYSTEMS) == []
+
+
+def test_the_made_up_people_of_the_benchmarks_keep_their_contracts() -> None:
+    for made in islice(records.world(20), 200):
+        assert validate_event(made, ("web",)) == [], made
+
+
+def test_an_event_of_the_future_is_accepted_because_models_ask_as_of_when() -> None:
+    assert validate_event({**contact(), "time": "2099-01-01T00:00:00Z"}, SYSTEMS) == []
+    described = schema("envelope", "1.0.0")["properties"]["time"]["description"]
+    assert "future is accepted" in described
 
 
 def test_extension_attributes_pass() -> None:
@@ -408,5 +520,8 @@ def test_another_validator_agrees_about_mutilated_records(draw: st.DataObject) -
     if draw.draw(st.integers(0, 9)) == 0:
         data["shoe_size"] = 44
     known = (*SYSTEMS, "calendar", str(data.get("system")))
-    found = validate_event(event(data, record), known)
+    keys = ("operation_id", "record_id", "activity_id", "meeting_id", "surviving_id")
+    key = next((data[name] for name in keys if data.get(name)), "1")
+    subject = f"{record}/{data.get('system') or 'hubspot'}/{key}"
+    found = validate_event(event(data, record, subject=subject), known)
     assert (found == []) == ORACLES[record].is_valid(data), found

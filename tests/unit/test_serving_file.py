@@ -91,6 +91,16 @@ def test_a_reader_keeps_its_generation_until_it_opens_the_file_again(settings: S
     assert query(settings, "select max(generation) from marts.fct_scores")[1] == [(1,)]
 
 
+def test_of_several_statements_none_is_dropped_in_silence(settings: Settings) -> None:
+    publish(settings)
+    with pytest.raises(HandoffError, match="2 statements") as raised:
+        query(settings, "select 1; select 2")
+    assert raised.value.code == "QUERY_INVALID"
+    assert query(settings, "select ';' as s; -- the end")[1] == [(";",)]
+    pivoted = "pivot (select 'a' as k, 1 as v) on k using sum(v)"
+    assert query(settings, pivoted) == (["a"], [(1,)])
+
+
 def test_only_what_is_for_reading_is_published_in_a_format_every_client_reads(
     settings: Settings,
 ) -> None:
