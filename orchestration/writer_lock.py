@@ -64,7 +64,7 @@ def warehouse_writer(settings: Settings, *, wait_seconds: float = 0.0) -> Iterat
 @contextmanager
 def only_worker(settings: Settings) -> Iterator[None]:
     """Be the one process that takes batch after batch; raises WORKER_RUNNING naming the other's pid."""
-    settings.root.mkdir(parents=True, exist_ok=True)
+    require_home(settings)
     with (settings.root / WORKER_LOCK).open("a+", encoding="ascii") as file:
         if not _try_lock(file):
             raise HandoffError("WORKER_RUNNING", f"process {_holder(file)} is the worker")

@@ -62,9 +62,9 @@ def wait_until(is_so: Any, seconds: float = 90.0) -> float:
 
 
 def test_what_comes_in_is_a_lead_at_once_and_the_worker_stops_whole(
-    copied: Any, monkeypatch: pytest.MonkeyPatch
+    company: Any, copied: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    company = copied
+    company = company.at(copied.home)
     worker = company.start("work", "--refresh", "600", "--json")
     wait_until(lambda: '"run_micro_batch"' in worker.printed())
     with contextlib.closing(open_log(company.settings)) as log:
