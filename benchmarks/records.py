@@ -68,6 +68,44 @@ def form_submit(number: int, person: int, form: str, time: datetime) -> dict[str
     )
 
 
+def contact(person: int, time: datetime, **overrides: Any) -> dict[str, Any]:
+    """Somebody's record; `overrides` are fields that shall be other than the number says."""
+    return event(
+        "contact",
+        f"contact-{person}",
+        time,
+        {
+            "record_id": f"person-{person}",
+            "system": "web",
+            "email": f"person.{person}@company-{person % 997}.example.com",
+            "phone": f"+49301{person:07d}",
+            "first_name": "Person",
+            "last_name": f"Number {person}",
+            "company": f"Company {person % 997}",
+            "job_title": TITLES[person % len(TITLES)],
+            "country": COUNTRIES[person % len(COUNTRIES)],
+            **overrides,
+        },
+    )
+
+
+def consent(person: int, time: datetime) -> dict[str, Any]:
+    """Their yes to e-mail."""
+    return event(
+        "consent",
+        f"consent-{person}",
+        time,
+        {
+            "contact_id": f"person-{person}",
+            "system": "web",
+            "channel": "email",
+            "lawful_basis": "consent",
+            "status": "granted",
+            "consent_timestamp": time.isoformat(),
+        },
+    )
+
+
 def page_views(count: int, people: int) -> Iterator[dict[str, Any]]:
     """`count` visits of `people` people over the 90 days before ANCHOR."""
     rng = random.Random(7)
@@ -98,36 +136,8 @@ def world(people: int) -> Iterator[dict[str, Any]]:
     visit = 0
     for person in range(people):
         known = ANCHOR - timedelta(days=rng.randrange(10, 120), seconds=rng.randrange(86_400))
-        email = f"person.{person}@company-{person % 997}.example.com"
-        yield event(
-            "contact",
-            f"contact-{person}",
-            known,
-            {
-                "record_id": f"person-{person}",
-                "system": "web",
-                "email": email,
-                "phone": f"+49301{person:07d}",
-                "first_name": "Person",
-                "last_name": f"Number {person}",
-                "company": f"Company {person % 997}",
-                "job_title": TITLES[person % len(TITLES)],
-                "country": COUNTRIES[person % len(COUNTRIES)],
-            },
-        )
-        yield event(
-            "consent",
-            f"consent-{person}",
-            known,
-            {
-                "contact_id": f"person-{person}",
-                "system": "web",
-                "channel": "email",
-                "lawful_basis": "consent",
-                "status": "granted",
-                "consent_timestamp": known.isoformat(),
-            },
-        )
+        yield contact(person, known)
+        yield consent(person, known)
         for _ in range(8):
             yield page_view(visit, person, known + timedelta(hours=rng.randrange(1, 240)))
             visit += 1

@@ -23,10 +23,8 @@ keyed as (
     from consents
     where
         occurred_at <= {{ as_of() }}
-        {% if is_incremental() %}
-            -- Sorted out by what they name, before a key is made of it.
-            and (system, coalesce(contact_id, lower(trim(email)))) in (select (system, record_id) from records)
-        {% endif %}
+        -- Sorted out by what they name, before a key is made of it.
+        and (system, coalesce(contact_id, lower(trim(email)))) in (select (system, record_id) from records)
 )
 
 select

@@ -1,4 +1,4 @@
--- From a form submit to the lead and its task in the CRM, instant by instant. History that was loaded in bulk tells nothing about latency, so
+-- From a form submit to the lead and its task in the CRM, instant by instant. History that was loaded in bulk tells nothing about latency:
 -- what arrived long after it happened is left out.
 with settings as (
     select * from {{ source('raw_policies', 'kpi_settings') }}

@@ -11,7 +11,7 @@ entries as (
     where {{ where_touched() }}
 ),
 
--- Points only decay: whoever stays below the threshold with every positive point undecayed never reaches it, and needs no look at every instant.
+-- Points only decay: whoever stays below the threshold with every positive point undecayed never reaches it.
 rule_maxima as (
     select
         person_id,

@@ -1,4 +1,4 @@
--- What is known of a company, over all the records of it. Apart from dim_accounts, which counts people: a decision needs no count of everybody.
+-- What is known of a company, over all the records of it. Apart from dim_accounts, which counts people: a decision needs no such count.
 with accounts as (
     select * from {{ ref('int_accounts__current') }}
 )

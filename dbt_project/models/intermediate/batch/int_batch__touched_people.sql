@@ -1,6 +1,7 @@
+-- depends_on: {{ ref('stg_salesforce__tasks') }}
 -- Whose rows have to be made again: everybody with a changed record, under the old id and the new one, everybody an activity was taken
--- from or a write was answered for, everybody who has an address a consent was stated for, and everybody with something whose date has come since the last run. Rows of
--- an attempt that died count again.
+-- from or a write was answered for, everybody who has an address a consent was stated for, and everybody with something whose date has come
+-- since the last run. Rows of an attempt that died count again.
 {% set former_map = adapter.get_relation(this.database, 'marts', 'entity_map') %}
 {% set former_people = adapter.get_relation(this.database, 'marts', 'dim_people') %}
 {% set former_assignments = adapter.get_relation(this.database, 'marts', 'fct_assignments') %}
@@ -45,11 +46,6 @@ addresses_stated as (
         and ({{ is_new() }} or {{ has_come('occurred_at') }})
 ),
 
-tasks_seen as (
-    select handoff_task_key as task_key from {{ ref('stg_salesforce__tasks') }}
-    where {{ is_new() }}
-),
-
 touched as (
     select person_id from people
     where record_key in (select record_key from changed)
@@ -92,7 +88,7 @@ touched as (
     {% if former_assignments and not flags.FULL_REFRESH %}
         union
         select person_id from {{ former_assignments }}
-        where task_key in (select task_key from tasks_seen)
+        where task_key in (select handoff_task_key from {{ ref('stg_salesforce__tasks') }} where {{ is_new() }})
     {% endif %}
     union
     select people.person_id

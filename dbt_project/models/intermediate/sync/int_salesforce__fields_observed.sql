@@ -23,9 +23,7 @@ receipts as (
         and object = 'Lead'
         and status in ('confirmed', 'superseded')
         and record_id is not null
-        {% if is_incremental() %}
-            and {{ is_new() }}
-        {% endif %}
+        and {{ is_new() if is_incremental() else 'true' }}
 ),
 
 polled as (

@@ -11,9 +11,7 @@ with receipts as (
         and object = 'Lead'
         and status in ('confirmed', 'superseded')
         and record_id is not null
-        {% if is_incremental() %}
-            and {{ is_new() }}
-        {% endif %}
+        and {{ is_new() if is_incremental() else 'true' }}
 )
 
 select * from receipts

@@ -6,9 +6,7 @@ with seen as (
     from {{ ref('stg_salesforce__tasks') }}
     where
         handoff_task_key is not null
-        {% if is_incremental() %}
-            and {{ is_new() }}
-        {% endif %}
+        and {{ is_new() if is_incremental() else 'true' }}
     union
     select external_id as task_key
     from {{ ref('stg_events__receipts') }}
@@ -16,9 +14,7 @@ with seen as (
         system = 'salesforce'
         and object = 'Task'
         and status in ('confirmed', 'superseded')
-        {% if is_incremental() %}
-            and {{ is_new() }}
-        {% endif %}
+        and {{ is_new() if is_incremental() else 'true' }}
 )
 
 select * from seen
