@@ -39,21 +39,19 @@ def _tell(
             context.log_event(evaluation)
 
 
-@dg.op(name="land_events", out=dg.Out(dg.Nothing), pool=WAREHOUSE_POOL)
+@dg.op(out=dg.Out(dg.Nothing), pool=WAREHOUSE_POOL)
 def land(context: dg.OpExecutionContext) -> None:
     """From the event log into raw_events, with the contract's expectations run on the batch."""
     _tell(context, land_log(Settings(), context.log.warning))
 
 
-@dg.op(
-    name="transform", ins={"landed": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool=WAREHOUSE_POOL
-)
-def decide(context: dg.OpExecutionContext, config: TransformConfig) -> None:
+@dg.op(ins={"landed": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool=WAREHOUSE_POOL)
+def decide(context: dg.OpExecutionContext) -> None:
     """Bring the sync models and all they are made of up to date."""
-    _tell(context, bring_up_to_date(Settings(), config, "decisions"))
+    _tell(context, bring_up_to_date(Settings(), TransformConfig(), "decisions"))
 
 
-@dg.op(name="push", ins={"decided": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool=WAREHOUSE_POOL)
+@dg.op(ins={"decided": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool=WAREHOUSE_POOL)
 def push(context: dg.OpExecutionContext) -> None:
     """Judge what is about to be sent and send it; rows that break an expectation refuse the plan as a whole."""
     settings = Settings()

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 PID_TAG = "handoff/pid"
 
-# Pools are judged per run: slots per op are held for ever by a run that was killed (dagster#33643).
+# Nothing is printed by a run that its events do not say, and capturing what is printed starts four processes a run. One file of events, as a
+# file a run is created with all its tables each time. Pools are judged per run: slots per op are held for ever by a run that was killed (dagster#33643).
 _DAGSTER_YAML = """\
 telemetry:
   enabled: false
@@ -23,6 +24,9 @@ concurrency:
   pools:
     granularity: run
     default_limit: 1
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
 event_log_storage:
   module: dagster._core.storage.event_log
   class: ConsolidatedSqliteEventLogStorage

@@ -144,19 +144,17 @@ def _run_once(
 
     started = time.monotonic()
     run_id = make_new_run_id()
-    transform_config = {
-        "as_of": as_of.isoformat() if as_of else "",
-        "full_refresh": full_refresh,
-    }
+    config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    if as_of is not None or full_refresh:
+        instant = as_of.isoformat() if as_of else ""
+        asked = {"as_of": instant, "full_refresh": full_refresh}
+        config["ops"] = {"transform": {"config": asked}}
     try:
         job.execute_in_process(
             instance=instance,
             run_id=run_id,
             tags={PID_TAG: str(os.getpid())},
-            run_config={
-                "ops": {"transform": {"config": transform_config}},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
+            run_config=config,
         )
     except DagsterAssetCheckFailedError as error:
         failed = _read_batch(instance, run_id, started).failed_checks
