@@ -57,8 +57,9 @@ def work(
     """Run batches until `stop` is set; the batch under way is finished first.
 
     The hot path runs whenever the log has news. A micro-batch (polls, everything people read, the serving file) runs at the start, when a
-    policy file changed, and every `refresh_seconds`, less often while news comes without a pause. A batch that fails is logged and tried again; nothing of the log is lost by it, as
-    what landed stays and what did not is still in the log. Raises WORKER_RUNNING when this home has a worker.
+    policy file changed, and every `refresh_seconds`, less often while news comes without a pause. A batch that fails is logged and tried
+    again; nothing of the log is lost by it, as what landed stays and what did not is still in the log. Raises WORKER_RUNNING when this home
+    has a worker.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(only_worker(settings))
