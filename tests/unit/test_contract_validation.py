@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -332,11 +331,10 @@ def test_a_message_does_not_repeat_what_names_a_person() -> None:
     assert "expected a date YYYY-MM-DD" in violation.message
 
 
-def test_a_flood_of_breaches_is_cut_and_quick() -> None:
+def test_a_flood_of_breaches_is_cut_and_quick(cpu_cost: Any) -> None:
     flood = contact(**{f"field_{number}": 1 for number in range(50_000)})
-    started = time.perf_counter()
     assert len(validate_event(flood, SYSTEMS)) == 100
-    assert time.perf_counter() - started < 2
+    assert cpu_cost(lambda: validate_event(flood, SYSTEMS)) < 2
 
 
 _CAPPED = """

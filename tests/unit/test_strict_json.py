@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+from typing import Any
 
 import pytest
 
@@ -31,11 +31,11 @@ from ingestion.edge.strict_json import read_items
     ],
 )
 def test_a_megabyte_that_parsers_disagree_about_is_judged_within_a_second(
-    body: str, code: str
+    body: str, code: str, cpu_cost: Any
 ) -> None:
-    started = time.process_time()
-    [item], _ = read_items(body.encode())
-    assert time.process_time() - started < 1
+    sent = body.encode()
+    assert cpu_cost(lambda: read_items(sent)) < 1
+    [item], _ = read_items(sent)
     assert item.violations[0].code == code
     assert len(item.violations) <= 100
     assert json.loads(item.raw) == item.value

@@ -55,7 +55,7 @@ def test_a_second_process_is_refused_at_once_with_the_pid_of_the_first(tmp_path:
             warehouse_writer(Settings(home=tmp_path)),
         ):
             pass
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5, "it waited for the other one"
     assert refused.value.code == "WAREHOUSE_LOCKED"
     assert str(holder.pid) in refused.value.message
     assert str(holder.pid) in refused.value.remedy
