@@ -8,12 +8,13 @@
     {% set changed = ref('int_batch__changed_records') %}
     {% set scope = this.schema ~ '.identity_scope' %}
     {% set scratch = this.schema ~ '.identity_scratch' %}
-    {% if former and not should_full_refresh() %}
+    {% set is_batch = former and not should_full_refresh() %}
+    {% if is_batch %}
         {% do run_query(
-            'create or replace table ' ~ scope ~ ' as with gathered as ('
-            ~ 'select record_key from ' ~ changed ~ ' union '
-            ~ 'select sharing.record_key from ' ~ identifiers ~ ' as own join ' ~ identifiers ~ ' as sharing using (identifier_key) '
-            ~ 'where own.is_linking and own.record_key in (select record_key from ' ~ changed ~ ')) '
+            'create or replace table ' ~ scope ~ ' as with own as materialized ('
+            ~ 'select identifier_key, is_linking from ' ~ identifiers ~ ' where record_key in (select record_key from ' ~ changed ~ ')), '
+            ~ 'gathered as (select record_key from ' ~ changed ~ ' union '
+            ~ 'select record_key from ' ~ identifiers ~ ' where identifier_key in (select identifier_key from own where is_linking)) '
             ~ 'select record_key from gathered union '
             ~ 'select record_key from ' ~ former ~ ' where person_id in ('
             ~ 'select person_id from ' ~ former ~ ' where record_key in (select record_key from gathered))'
@@ -21,22 +22,52 @@
     {% else %}
         {% do run_query('create or replace table ' ~ scope ~ ' as select record_key from ' ~ records) %}
     {% endif %}
+    {% do remember_resolved(scope, is_batch) %}
     {% set links %}
+        with carried as {{ 'materialized' if is_batch else 'not materialized' }} (
+            select
+                record_key,
+                identifier_key,
+                is_linking,
+                max_records,
+            from {{ identifiers }}
+            {% if is_batch %}
+                -- The fan-in of an identifier is counted over everybody, or a limit would depend on the batch.
+                where
+                    identifier_key in (
+                        select identifier_key from {{ identifiers }}
+                        where record_key in (select record_key from {{ scope }})
+                    )
+            {% endif %}
+        )
+
         select
             record_key as a,
             min(record_key) over (partition by identifier_key) as b,
-        from {{ identifiers }}
-        where
-            is_linking
-            -- The fan-in of an identifier is counted over everybody, or a limit would depend on the batch.
-            and identifier_key in (
-                select identifier_key from {{ identifiers }}
-                where record_key in (select record_key from {{ scope }})
-            )
+        from carried
+        where is_linking
         qualify count(*) over (partition by identifier_key) <= max_records
     {% endset %}
     {{ solve_components('select record_key as node from ' ~ scope, links, scratch) }}
 {% endmacro %}
+
+{# Whose person may be another one after the batch, kept for the models behind, also for the next attempt when this one dies before they
+   have run. #}
+{% macro remember_resolved(scope, is_batch) %}
+    {% do run_query('create table if not exists ' ~ records_resolved() ~ ' (record_key ubigint, since varchar)') %}
+    {% do run_query('delete from ' ~ records_resolved() ~ (" where since <> '" ~ var('since') ~ "'" if is_batch else '')) %}
+    {% if is_batch %}
+        {% do run_query('insert into ' ~ records_resolved() ~ " select record_key, '" ~ var('since') ~ "' from " ~ scope) %}
+    {% endif %}
+{% endmacro %}
+
+{% macro records_resolved() -%}
+    intermediate.records_resolved
+{%- endmacro %}
+
+{% macro records_resolved_by_batch() -%}
+    select record_key from {{ records_resolved() }} where since = '{{ var("since") }}'
+{%- endmacro %}
 
 {% macro drop_identity_scratch() %}
     {% if execute %}

@@ -8,10 +8,10 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 
 
 class Plugin(BasePlugin):
-    """Adds `fair_turns(weights, count)`: the positions in `weights` that take the turns 1 to count."""
+    """Adds `fair_turns(weights, count, had)`: the positions in `weights` that take the next turns."""
 
     def configure_connection(self, conn: Any) -> None:
         """Register the function on a connection dbt has just opened."""
         from models.routing.fair_share import fair_turns
 
-        conn.create_function("fair_turns", fair_turns, ["DOUBLE[]", "BIGINT"], "BIGINT[]")
+        conn.create_function("fair_turns", fair_turns, ["DOUBLE[]", "BIGINT", "BIGINT[]"], "BIGINT[]")

@@ -39,7 +39,9 @@ class Router:
         """Assignments when the first `leads` leads are known."""
         connection = files.connect(self.warehouse.settings)
         try:
-            connection.create_function("fair_turns", fair_turns, ["DOUBLE[]", "BIGINT"], "BIGINT[]")
+            connection.create_function(
+                "fair_turns", fair_turns, ["DOUBLE[]", "BIGINT", "BIGINT[]"], "BIGINT[]"
+            )
             connection.execute(
                 "create or replace view marts.fct_mqls as select * from marts.all_mqls "
                 f"where number <= {leads}"

@@ -1,4 +1,9 @@
-{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key='person_id') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_touched',
+    unique_key='person_id',
+    indexes=[{'columns': ['person_id']}, {'columns': ['first_seen_at']}],
+) }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
 {% set preferred_columns = [
@@ -22,11 +27,9 @@ priorities as (
     where is_active
 ),
 
-consents as (
+consents as {{ looked_up() }} (
     select * from {{ ref('fct_consents') }}
-    where
-        is_current
-        and {{ where_touched() }}
+    where {{ where_touched() }}
 ),
 
 ranked as (
@@ -78,6 +81,7 @@ channel_consents as (
             case status when 'withdrawn' then 1 when 'denied' then 2 when 'pending' then 3 else 4 end
         ) as status,
     from consents
+    where is_current
     group by person_id, channel
 ),
 

@@ -1,4 +1,9 @@
-{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='record_key') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='record_key',
+    indexes=[{'columns': ['record_key']}, {'columns': ['person_id']}],
+) }}
 
 -- Whom the batch touched is told from this table as it was before.
 -- depends_on: {{ ref('int_batch__changed_records') }}
@@ -8,14 +13,12 @@ with people as (
     select * from {{ ref('int_identity__people') }}
     {% if is_incremental() %}
         where
-            since = '{{ var("since") }}'
-            or record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
+            record_key in (
+                {{ records_resolved_by_batch() }}
+                union
+                select record_key from {{ ref('int_batch__changed_records') }} where is_changed
+            )
     {% endif %}
-),
-
-identifiers as (
-    select * from {{ ref('int_identity__identifiers') }}
-    where is_linking
 ),
 
 contacts as (
@@ -35,38 +38,48 @@ account_domains as (
     group by domain
 ),
 
+own as {{ looked_up() }} (
+    select * from {{ ref('int_identity__identifiers') }}
+    {% if is_incremental() %}
+        where record_key in (select people.record_key from people)
+    {% endif %}
+),
+
+carried as {{ looked_up() }} (
+    select * from {{ ref('int_identity__identifiers') }}
+    {% if is_incremental() %}
+        where identifier_key in (select own.identifier_key from own)
+    {% endif %}
+),
+
 shared as (
     select
         identifier_key,
         any_value(max_records) as max_records,
         count(*) as record_count,
-    from identifiers
-    where
-        identifier_key in (
-            select own.identifier_key from identifiers as own
-            where own.record_key in (select people.record_key from people)
-        )
+    from carried
+    where is_linking
     group by identifier_key
     having count(*) > 1
 ),
 
 linked as (
     select
-        identifiers.record_key,
+        own.record_key,
         to_json(
             list(
                 {
-                    'identifier_type': identifiers.identifier_type,
-                    'identifier_value': identifiers.identifier_value,
+                    'identifier_type': own.identifier_type,
+                    'identifier_value': own.identifier_value,
                     'record_count': shared.record_count
                 }
-                order by identifiers.identifier_type, identifiers.identifier_value
+                order by own.identifier_type, own.identifier_value
             )
         ) as evidence,
-    from identifiers
-    inner join shared on identifiers.identifier_key = shared.identifier_key
-    where shared.record_count <= shared.max_records
-    group by identifiers.record_key
+    from own
+    inner join shared on own.identifier_key = shared.identifier_key
+    where own.is_linking and shared.record_count <= shared.max_records
+    group by own.record_key
 ),
 
 people_mapped as (

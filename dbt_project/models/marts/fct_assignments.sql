@@ -1,135 +1,106 @@
-{{ config(materialized='incremental', incremental_strategy='replace_changed_assignments', unique_key='assignment_id') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='deal',
+    unique_key='assignment_id',
+    indexes=[{'columns': ['person_id']}, {'columns': ['task_key']}],
+    post_hook="{% if should_full_refresh() %}{{ note_pools_dealt(this, false) }}{% endif %}",
+) }}
 
+-- depends_on: {{ ref('int_batch__touched_people') }}
 -- Weighted fair share: each lead of a pool takes the pool's next turn, and the turns are dealt so that every rep has had its share of them
 -- to less than one lead at any time. Leads come in the order in which they became known, so a late event takes the next turn.
-with mqls as (
-    select
-        mqls.*,
-        people.country,
-    from {{ ref('fct_mqls') }} as mqls
-    inner join {{ ref('dim_people') }} as people on mqls.person_id = people.person_id
+{% set continues = continues_the_deal() %}
+
+with leads as (
+    {% if continues %}
+        select * from ({{ leads_placed(of_touched=true) }}) as placed
+        where assignment_id not in (select assignment_id from {{ this }} where {{ where_touched() }})
+    {% else %}
+        {{ leads_placed(of_touched=false) }}
+    {% endif %}
 ),
 
-versions as (
-    select * from {{ source('raw_policies', 'routing_versions') }}
-    where is_active
-),
-
-slas as (
-    select * from {{ source('raw_policies', 'routing_slas') }}
-    where is_active
-),
-
-territories as (
-    select * from {{ source('raw_policies', 'routing_territories') }}
-    where is_active
-),
-
-weights as (
-    select * from {{ source('raw_policies', 'routing_weights') }}
-    where is_active
+seats as (
+    {{ seats() }}
 ),
 
 reps as (
-    select * from {{ ref('dim_reps') }}
+    select
+        rep_id,
+        name as rep_name,
+        email,
+    from {{ ref('dim_reps') }}
     where is_active
 ),
 
-placed as (
-    select
-        mqls.mql_id,
-        mqls.person_id,
-        mqls.account_id,
-        mqls.crossing_number,
-        mqls.grade,
-        mqls.country,
-        mqls.reached_at,
-        mqls.known_at,
-        versions.version as routing_version,
-        versions.sla_minutes as default_sla_minutes,
-        versions.fallback_rep_email,
-        versions.seed,
-        territories.territory,
-        territories.country is null as is_default_territory,
-    from mqls
-    cross join versions
-    left join territories
-        on
-            versions.version = territories.version
-            and (territories.country = upper(mqls.country) or territories.country is null)
-    qualify row_number() over (
-        partition by mqls.mql_id
-        order by (territories.country is null), territories.priority, territories.territory
-    ) = 1
-),
-
-members as (
-    select
-        reps.rep_id,
-        reps.name as rep_name,
-        versions.version as routing_version,
-        versions.seed,
-        pool.territory,
-        coalesce(weights.weight, reps.weight) as weight,
-    from reps
-    cross join versions
-    cross join unnest(from_json(reps.territories, '["VARCHAR"]')) as pool (territory)
-    left join weights
-        on
-            versions.version = weights.version
-            and reps.email = lower(weights.rep_email)
-            and (weights.territory is null or pool.territory = weights.territory)
-    -- A weight for the territory outranks one for all of them; without a share, a rep is not in the pool.
-    qualify
-        row_number() over (
-            partition by reps.rep_id, versions.version, pool.territory
-            order by (weights.territory is null)
-        ) = 1
-        and coalesce(weights.weight, reps.weight) > 0
+leads_had as (
+    {% if continues %}
+        select
+            routing_version,
+            territory,
+            rep_id,
+            lead_count,
+        from {{ pools_dealt() }}
+    {% else %}
+        select
+            cast(null as varchar) as routing_version,
+            cast(null as varchar) as territory,
+            cast(null as varchar) as rep_id,
+            cast(null as bigint) as lead_count,
+        where false
+    {% endif %}
 ),
 
 ranked_leads as (
     select
-        *,
-        row_number() over (
-            partition by routing_version, territory
-            order by known_at, person_id, reached_at
+        leads.*,
+        coalesce(before.lead_count, 0) + row_number() over (
+            partition by leads.routing_version, leads.territory
+            order by leads.known_at, leads.person_id, leads.reached_at
         ) as turn,
-        count(*) over (partition by routing_version, territory) as lead_count,
-    from placed
+    from leads
+    left join (
+        select
+            routing_version,
+            territory,
+            cast(sum(lead_count) as bigint) as lead_count,
+        from leads_had
+        group by routing_version, territory
+    ) as before
+        on leads.routing_version = before.routing_version and leads.territory = before.territory
 ),
 
 pools as (
     select
         routing_version,
         territory,
-        max(lead_count) as lead_count,
+        count(*) as lead_count,
+        min(turn) as first_turn,
     from ranked_leads
     group by routing_version, territory
 ),
 
--- The seed settles who of the equally entitled comes first.
-seated as (
-    select
-        *,
-        row_number() over (
-            partition by routing_version, territory
-            order by md5(seed || territory || rep_id), rep_id
-        ) as seat,
-    from members
-),
-
 dealt as (
     select
-        seated.routing_version,
-        seated.territory,
-        sum(seated.weight) as total_weight,
+        seats.routing_version,
+        seats.territory,
+        sum(seats.weight) as total_weight,
         count(*) as member_count,
-        fair_turns(list(cast(seated.weight as double) order by seated.seat), any_value(pools.lead_count)) as seats,
-    from seated
+        any_value(pools.first_turn) as first_turn,
+        fair_turns(
+            list(cast(seats.weight as double) order by seats.seat),
+            any_value(pools.lead_count),
+            list(coalesce(leads_had.lead_count, 0) order by seats.seat)
+        ) as taken_seats,
+    from seats
     inner join pools
-        on seated.routing_version = pools.routing_version and seated.territory = pools.territory
-    group by seated.routing_version, seated.territory
+        on seats.routing_version = pools.routing_version and seats.territory = pools.territory
+    left join leads_had
+        on
+            seats.routing_version = leads_had.routing_version
+            and seats.territory = leads_had.territory
+            and seats.rep_id = leads_had.rep_id
+    group by seats.routing_version, seats.territory
 ),
 
 taken as (
@@ -138,39 +109,31 @@ taken as (
         territory,
         total_weight,
         member_count,
-        unnest(seats) as seat,
-        generate_subscripts(seats, 1) as turn,
+        unnest(taken_seats) as seat,
+        first_turn - 1 + generate_subscripts(taken_seats, 1) as turn,
     from dealt
 ),
 
 turns as (
     select
-        seated.rep_id,
-        seated.rep_name,
-        seated.routing_version,
-        seated.territory,
-        seated.weight,
+        seats.rep_id,
+        seats.rep_name,
+        seats.routing_version,
+        seats.territory,
+        seats.weight,
         taken.total_weight,
         taken.member_count,
         taken.turn,
     from taken
-    inner join seated
+    inner join seats
         on
-            taken.routing_version = seated.routing_version
-            and taken.territory = seated.territory
-            and taken.seat = seated.seat
-),
-
-fallbacks as (
-    select
-        rep_id,
-        name as rep_name,
-        email,
-    from reps
+            taken.routing_version = seats.routing_version
+            and taken.territory = seats.territory
+            and taken.seat = seats.seat
 )
 
 select
-    {{ guid(["'assignment'", 'leads.mql_id', 'leads.routing_version']) }} as assignment_id,
+    leads.assignment_id,
     -- Whatever versions of the policies decided: a new version must not make every rep's old calls anew.
     {{ guid(["'task'", 'leads.person_id', 'leads.crossing_number']) }} as task_key,
     leads.mql_id,
@@ -182,13 +145,7 @@ select
     cast(to_json(
         list_filter(
             [
-                case
-                    when leads.is_default_territory
-                        then
-                            'country ' || coalesce(leads.country, 'unknown') || ' is in no territory: default territory '
-                            || leads.territory
-                    else 'country ' || leads.country || ' belongs to territory ' || leads.territory
-                end,
+                leads.placement,
                 case
                     when turns.rep_id is not null
                         then
@@ -202,14 +159,13 @@ select
             lambda step: step is not null
         )
     ) as varchar) as reason_path,
-    coalesce(slas.sla_minutes, leads.default_sla_minutes) as sla_minutes,
+    leads.sla_minutes,
     leads.known_at as assigned_at,
-    leads.known_at + to_minutes(coalesce(slas.sla_minutes, leads.default_sla_minutes)) as sla_due_at,
+    leads.known_at + to_minutes(leads.sla_minutes) as sla_due_at,
 from ranked_leads as leads
 left join turns
     on
         leads.routing_version = turns.routing_version
         and leads.territory = turns.territory
         and leads.turn = turns.turn
-left join fallbacks on lower(leads.fallback_rep_email) = fallbacks.email
-left join slas on leads.routing_version = slas.version and leads.grade = slas.grade
+left join reps as fallbacks on lower(leads.fallback_rep_email) = fallbacks.email

@@ -1,48 +1,42 @@
-{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key='person_id') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_touched',
+    unique_key='person_id',
+    indexes=[{'columns': ['person_id']}, {'columns': ['record_key']}],
+) }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
-with consents as (
-    {{ union_by_name([ref('stg_events__consents'), ref('stg_hubspot__consents')]) }}
-),
-
-records as (
+with records as (
     select * from {{ ref('entity_map') }}
     where
         person_id is not null
         and {{ where_touched() }}
 ),
 
-keyed as (
+consents as {{ looked_up() }} (
     select
-        *,
-        {{ record_key(
-            'system',
-            "case when contact_id is null then 'email' else " ~ record_type_of('system', 'contact_id') ~ " end",
-            'coalesce(contact_id, lower(trim(email)))'
-        ) }} as record_key,
-    from consents
-    where
-        occurred_at <= {{ as_of() }}
-        -- Sorted out by what they name, before a key is made of it.
-        and (system, coalesce(contact_id, lower(trim(email)))) in (select (system, record_id) from records)
+        consents.*,
+        records.person_id,
+    from {{ ref('int_consents__versions') }} as consents
+    inner join records on consents.record_key = records.record_key
 )
 
 select
-    {{ guid(["'consent'", 'keyed.consent_record_id']) }} as consent_id,
-    keyed.record_key,
-    records.person_id,
-    keyed.system,
-    keyed.channel,
-    coalesce(keyed.purpose, 'marketing') as purpose,
-    keyed.lawful_basis,
-    keyed.status,
-    keyed.source,
-    keyed.notice_version,
+    {{ guid(["'consent'", 'consent_record_id']) }} as consent_id,
+    record_key,
+    person_id,
+    system,
+    channel,
+    coalesce(purpose, 'marketing') as purpose,
+    lawful_basis,
+    status,
+    source,
+    notice_version,
     row_number() over (
-        partition by records.person_id, keyed.channel, coalesce(keyed.purpose, 'marketing')
-        order by keyed.occurred_at desc, keyed.received_at desc, keyed.consent_record_id desc
+        partition by person_id, channel, coalesce(purpose, 'marketing')
+        order by occurred_at desc, received_at desc, consent_record_id desc
     ) = 1 as is_current,
-    keyed.occurred_at,
-    keyed.received_at,
-from keyed
-inner join records on keyed.record_key = records.record_key
+    occurred_at,
+    received_at,
+from consents
+where occurred_at <= {{ as_of() }}

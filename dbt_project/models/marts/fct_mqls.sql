@@ -1,4 +1,9 @@
-{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key='person_id') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_touched',
+    unique_key='person_id',
+    indexes=[{'columns': ['person_id']}],
+) }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
 with versions as (

@@ -1,4 +1,9 @@
-{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='activity_key') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='activity_key',
+    indexes=[{'columns': ['activity_key']}, {'columns': ['record_key']}, {'columns': ['occurred_at']}, {'columns': ['campaign_id']}],
+) }}
 
 with activities as (
     {{ union_by_name([ref('stg_events__activities'), ref('stg_hubspot__activities')]) }}

@@ -7,17 +7,9 @@
 {% set former_assignments = adapter.get_relation(this.database, 'marts', 'fct_assignments') %}
 {% set former = adapter.get_relation(this.database, this.schema, this.identifier) %}
 
-with people as (
-    select * from {{ ref('int_identity__people') }}
-),
-
-changed as (
+with changed as (
     select record_key from {{ ref('int_batch__changed_records') }}
     where is_changed
-),
-
-activities as (
-    select * from {{ ref('int_activities__unioned') }}
 ),
 
 campaigns_changed as (
@@ -29,50 +21,59 @@ campaigns_changed as (
 ),
 
 -- A no that is stated for an address counts for everybody who has it, also where the address links nobody.
-addresses as (
-    select
-        record_key,
-        identifier_key,
-    from {{ ref('int_identity__identifiers') }}
-    where identifier_type = 'email'
+addresses_stated as (
+    select record_key from {{ ref('int_consents__versions') }}
+    where record_type = 'email' and {{ is_new() }}
+    union
+    select record_key from {{ ref('int_consents__versions') }}
+    where record_type = 'email' and {{ has_come('occurred_at') }}
 ),
 
-addresses_stated as (
-    select {{ record_key('system', "'email'", 'lower(trim(email))') }} as record_key
-    from {{ ref('stg_events__consents') }}
-    where
-        contact_id is null
-        and email is not null
-        and ({{ is_new() }} or {{ has_come('occurred_at') }})
+addresses as materialized (
+    select
+        identifier_key,
+        identifier_type,
+    from {{ ref('int_identity__identifiers') }}
+    where record_key in (select record_key from addresses_stated)
+),
+
+records as (
+    select record_key from changed
+    union
+    select record_key from {{ ref('int_activities__unioned') }}
+    where campaign_id in (select record_id from campaigns_changed)
+    union
+    select record_key from {{ ref('int_activities__unioned') }}
+    where {{ has_come('occurred_at') }}
+    union
+    select record_key from {{ ref('int_consents__versions') }}
+    where {{ has_come('occurred_at') }}
+    union
+    select record_key from {{ ref('int_identity__identifiers') }}
+    where identifier_key in (select identifier_key from addresses where identifier_type = 'email')
 ),
 
 touched as (
-    select person_id from people
-    where record_key in (select record_key from changed)
-    union
-    select people.person_id
-    from activities
-    inner join people on activities.record_key = people.record_key
-    where activities.campaign_id in (select record_id from campaigns_changed)
+    select person_id from {{ ref('int_identity__people') }}
+    where record_key in (select record_key from records)
     {% if former_map and not flags.FULL_REFRESH %}
         union
         select person_id from {{ former_map }}
-        where record_key in (select record_key from changed)
+        where
+            record_key in (
+                select record_key from changed
+                union
+                select former_record_key from {{ ref('int_activities__unioned') }}
+                where {{ is_new() }} and former_record_key is not null
+            )
         union
         select unnest([mapped.person_id, resolved.person_id]) as person_id
         from {{ former_map }} as mapped
-        inner join people as resolved on mapped.record_key = resolved.record_key
+        inner join {{ ref('int_identity__people') }} as resolved on mapped.record_key = resolved.record_key
         where
-            resolved.since = '{{ var("since") }}'
+            mapped.record_key in ({{ records_resolved_by_batch() }})
+            and resolved.record_key in ({{ records_resolved_by_batch() }})
             and mapped.person_id is distinct from resolved.person_id
-    {% endif %}
-    {% if former_map and not flags.FULL_REFRESH %}
-        union
-        select person_id from {{ former_map }}
-        where record_key in (
-            select former_record_key from activities
-            where {{ is_new() }} and former_record_key is not null
-        )
     {% endif %}
     union
     select person_id from {{ ref('stg_events__receipts') }}
@@ -90,25 +91,6 @@ touched as (
         select person_id from {{ former_assignments }}
         where task_key in (select handoff_task_key from {{ ref('stg_salesforce__tasks') }} where {{ is_new() }})
     {% endif %}
-    union
-    select people.person_id
-    from activities
-    inner join people on activities.record_key = people.record_key
-    where {{ has_come('activities.occurred_at') }}
-    union
-    select people.person_id
-    from {{ ref('stg_events__consents') }} as consents
-    inner join people
-        on
-            consents.system = people.system
-            and coalesce(consents.contact_id, lower(trim(consents.email))) = people.record_id
-    where {{ has_come('consents.occurred_at') }}
-    union
-    select sharing_people.person_id
-    from addresses_stated
-    inner join addresses as stated on addresses_stated.record_key = stated.record_key
-    inner join addresses as sharing on stated.identifier_key = sharing.identifier_key
-    inner join people as sharing_people on sharing.record_key = sharing_people.record_key
     {% if former_people and not flags.FULL_REFRESH %}
         union
         select person_id from {{ former_people }}

@@ -1,4 +1,9 @@
-{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='record_key') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='record_key',
+    indexes=[{'columns': ['record_key']}],
+) }}
 
 {% set stated_columns = [
     'email', 'phone', 'first_name', 'last_name', 'birth_date', 'street_address', 'city', 'region', 'postal_code', 'country', 'company',
@@ -6,14 +11,17 @@
     'merged_ids', 'master_record_id', 'converted_contact_id', 'handoff_person_id',
 ] %}
 
-with versions as (
+with versions as {{ looked_up() }} (
     select * from {{ ref('int_contacts__versions') }}
-    where occurred_at <= {{ as_of() }}
     {% if is_incremental() %}
-        and record_key in (
-            select record_key from {{ ref('int_contacts__versions') }}
-            where {{ is_new() }} or {{ has_come('occurred_at') }}
-        )
+        where
+            record_key in (
+                select record_key from {{ ref('int_contacts__versions') }}
+                where {{ is_new() }}
+                union
+                select record_key from {{ ref('int_contacts__versions') }}
+                where {{ has_come('occurred_at') }}
+            )
     {% endif %}
 )
 
@@ -33,4 +41,5 @@ select
     max(occurred_at) as occurred_at,
     min(received_at) as first_received_at,
 from versions
+where occurred_at <= {{ as_of() }}
 group by record_key, system, record_type, record_id

@@ -1,6 +1,7 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='append',
+    indexes=[{'columns': ['record_key']}, {'columns': ['occurred_at']}],
     pre_hook="{% if is_incremental() %}delete from {{ this }} where {{ is_new() }}{% endif %}",
 ) }}
 

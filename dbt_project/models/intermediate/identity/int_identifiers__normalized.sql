@@ -1,12 +1,19 @@
-{{ config(materialized='incremental', incremental_strategy='append') }}
+{{ config(materialized='incremental', incremental_strategy='append', indexes=[{'columns': ['raw_value']}]) }}
 
+-- depends_on: {{ ref('int_batch__changed_records') }}
 -- A value is normalised once, whatever number of records carries it.
 with contacts as (
     select * from {{ ref('int_contacts__current') }}
+    {% if is_incremental() %}
+        where record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
+    {% endif %}
 ),
 
 records as (
     select * from {{ ref('int_identity__records') }}
+    {% if is_incremental() %}
+        where record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
+    {% endif %}
 ),
 
 spelled as (
@@ -36,6 +43,7 @@ unseen as (
     {% if is_incremental() %}
         and (identifier_type, raw_value, region) not in (
             select (identifier_type, raw_value, region) from {{ this }}
+            where raw_value in (select spelled.raw_value from spelled)
         )
     {% endif %}
 )

@@ -1,4 +1,9 @@
-{{ config(materialized='incremental', incremental_strategy='replace_changed_records', unique_key='record_key') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_changed_records',
+    unique_key='record_key',
+    indexes=[{'columns': ['record_key']}, {'columns': ['identifier_key']}],
+) }}
 
 -- depends_on: {{ ref('int_batch__changed_records') }}
 with contacts as (
@@ -15,9 +20,48 @@ records as (
     {% endif %}
 ),
 
-normalized as (
+spelled as (
+    select
+        record_key,
+        'email' as identifier_type,
+        email as raw_value,
+        '' as region,
+    from contacts
+    union all
+    select
+        record_key,
+        'email' as identifier_type,
+        record_id as raw_value,
+        '' as region,
+    from records
+    where record_type = 'email'
+    union all
+    select
+        record_key,
+        'phone' as identifier_type,
+        phone as raw_value,
+        coalesce(country, '') as region,
+    from contacts
+),
+
+normal_forms as {{ looked_up() }} (
     select * from {{ ref('int_identifiers__normalized') }}
-    where normal_value is not null
+    {% if is_incremental() %}
+        where raw_value in (select spelled.raw_value from spelled)
+    {% endif %}
+),
+
+normalized as (
+    select
+        spelled.record_key,
+        spelled.identifier_type,
+        normal_forms.normal_value as identifier_value,
+    from spelled
+    inner join normal_forms
+        on
+            spelled.raw_value = normal_forms.raw_value
+            and spelled.identifier_type = normal_forms.identifier_type
+            and spelled.region = normal_forms.region
 ),
 
 -- The newest directive on a pair counts: an unmerge undoes the merge before it.
@@ -42,40 +86,6 @@ own_ids as (
         system || ':' || record_id as identifier_value,
     from records
     where record_type <> 'email'
-),
-
-emails as (
-    select
-        spelled.record_key,
-        'email' as identifier_type,
-        normalized.normal_value as identifier_value,
-    from (
-        select
-            record_key,
-            email as raw_value,
-        from contacts
-        union all
-        select
-            record_key,
-            record_id as raw_value,
-        from records
-        where record_type = 'email'
-    ) as spelled
-    inner join normalized
-        on spelled.raw_value = normalized.raw_value and normalized.identifier_type = 'email'
-),
-
-phones as (
-    select
-        contacts.record_key,
-        'phone' as identifier_type,
-        normalized.normal_value as identifier_value,
-    from contacts
-    inner join normalized
-        on
-            contacts.phone = normalized.raw_value
-            and coalesce(contacts.country, '') = normalized.region
-            and normalized.identifier_type = 'phone'
 ),
 
 stated_ids as (
@@ -116,9 +126,7 @@ stated_ids as (
 carried as (
     select * from own_ids
     union
-    select * from emails
-    union
-    select * from phones
+    select * from normalized
     union
     select * from stated_ids
 ),

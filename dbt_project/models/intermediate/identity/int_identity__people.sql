@@ -2,6 +2,7 @@
     materialized='incremental',
     incremental_strategy='delete+insert',
     unique_key='record_key',
+    indexes=[{'columns': ['record_key']}, {'columns': ['person_id']}],
     pre_hook="{{ resolve_identity() }}",
     post_hook="{{ drop_identity_scratch() }}",
 ) }}
@@ -27,6 +28,5 @@ select
     records.record_type,
     records.record_id,
     records.first_received_at,
-    '{{ var("since") }}' as since,
 from components
 inner join records on components.node = records.record_key

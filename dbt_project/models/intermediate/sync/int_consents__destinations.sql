@@ -1,4 +1,9 @@
-{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key='person_id') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_touched',
+    unique_key='person_id',
+    indexes=[{'columns': ['person_id']}],
+) }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
 -- Whether a person may be pushed to a destination: every rule must pass, the most restrictive current consent of its channel counts, and
@@ -14,49 +19,55 @@ people as (
     where {{ where_touched() }}
 ),
 
-consents as (
-    select * from {{ ref('fct_consents') }}
-    where is_current
-),
-
-identities as (
-    select * from {{ ref('int_identity__people') }}
-),
-
 -- Shared mailboxes and blocked values link nobody, so what is stated for such an address is said by a person of its own, and whoever asked
 -- to be left alone under info@ would be written to as the contact who has that address.
-addresses as (
+owners as {{ looked_up() }} (
     select
         record_key,
-        identifier_key,
-    from {{ ref('int_identity__identifiers') }}
-    where identifier_type = 'email'
-),
-
-mailboxes as (
-    select distinct
-        owners.person_id,
-        sharing.record_key,
-    from identities as owners
-    inner join addresses as own on owners.record_key = own.record_key
-    inner join addresses as sharing on own.identifier_key = sharing.identifier_key
-    inner join identities as mailbox on sharing.record_key = mailbox.record_key
-    where
-        mailbox.record_type = 'email'
-        and owners.person_id <> mailbox.person_id
-        and owners.person_id in (select people.person_id from people)
-),
-
-heard as (
-    select
         person_id,
-        consent_id,
-        channel,
-        purpose,
-        status,
-        true as is_own,
-    from consents
+    from {{ ref('int_identity__people') }}
     where person_id in (select people.person_id from people)
+),
+
+addresses as {{ looked_up() }} (
+    select
+        owners.person_id,
+        carried.identifier_type,
+        carried.identifier_key,
+    from owners
+    inner join {{ ref('int_identity__identifiers') }} as carried on owners.record_key = carried.record_key
+),
+
+sharing as {{ looked_up() }} (
+    select
+        addresses.person_id,
+        carried.record_key,
+    from addresses
+    inner join {{ ref('int_identity__identifiers') }} as carried on addresses.identifier_key = carried.identifier_key
+    where addresses.identifier_type = 'email'
+),
+
+mailboxes as {{ looked_up() }} (
+    select distinct
+        sharing.person_id,
+        sharing.record_key,
+        mailbox.record_type,
+    from sharing
+    inner join {{ ref('int_identity__people') }} as mailbox on sharing.record_key = mailbox.record_key
+    where sharing.person_id <> mailbox.person_id
+),
+
+said as {{ looked_up() }} (
+    select
+        people.person_id,
+        consents.consent_id,
+        consents.channel,
+        consents.purpose,
+        consents.status,
+        consents.is_current,
+        true as is_own,
+    from people
+    inner join {{ ref('fct_consents') }} as consents on people.person_id = consents.person_id
     union all
     select
         mailboxes.person_id,
@@ -64,9 +75,16 @@ heard as (
         consents.channel,
         consents.purpose,
         consents.status,
+        consents.is_current,
         false as is_own,
     from mailboxes
-    inner join consents on mailboxes.record_key = consents.record_key
+    inner join {{ ref('fct_consents') }} as consents on mailboxes.record_key = consents.record_key
+    where mailboxes.record_type = 'email'
+),
+
+heard as (
+    select * from said
+    where is_current
 ),
 
 judged as (

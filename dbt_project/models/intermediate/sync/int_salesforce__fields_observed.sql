@@ -1,4 +1,9 @@
-{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='record_id') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='delete+insert',
+    unique_key='record_id',
+    indexes=[{'columns': ['record_id']}],
+) }}
 
 -- What Salesforce says a lead's fields are, as far as we know: the newest poll, overlaid by what later confirmed writes read back.
 {% set fields = {

@@ -1,4 +1,4 @@
-{{ config(materialized='incremental', incremental_strategy='append') }}
+{{ config(materialized='incremental', incremental_strategy='append', indexes=[{'columns': ['external_id']}, {'columns': ['record_id']}]) }}
 
 -- Which lead a confirmed write was answered with; kept, so that a batch does not read every receipt again.
 with receipts as (

@@ -1,4 +1,9 @@
-{{ config(materialized='incremental', incremental_strategy='replace_decided', unique_key='person_id') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_decided',
+    unique_key='person_id',
+    indexes=[{'columns': ['person_id']}],
+) }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
 -- The lead record that stands for an assigned person in Salesforce, if there is one: polled, or confirmed by a receipt

@@ -1,4 +1,4 @@
-{{ config(materialized='incremental', incremental_strategy='append') }}
+{{ config(materialized='incremental', incremental_strategy='append', indexes=[{'columns': ['task_key']}]) }}
 
 -- Follow-up tasks that exist in Salesforce or did: polled, or confirmed by a receipt before the next poll.
 with seen as (

@@ -1,0 +1,65 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    indexes=[{'columns': ['record_key']}, {'columns': ['occurred_at']}],
+    pre_hook=[
+        "{% if is_incremental() %}delete from {{ this }} where {{ is_new() }}{% endif %}",
+        "{% if is_incremental() %}delete from {{ this }} where record_key in ({{ records_told_by_hubspot() }}) and is_inferred{% endif %}",
+    ],
+) }}
+
+-- depends_on: {{ ref('stg_hubspot__contacts') }}
+-- Kept as a table, so that a batch finds what its people ever said by a number. What an attempt that died had appended goes first, and what
+-- was inferred from the versions of a HubSpot contact is inferred anew when another version comes, in whatever order they come.
+with stated as (
+    select * from {{ ref('stg_events__consents') }}
+    {% if is_incremental() %}
+        where {{ is_new() }}
+    {% endif %}
+),
+
+inferred as (
+    select * from {{ ref('stg_hubspot__consents') }}
+    {% if is_incremental() %}
+        where contact_id in (select record_id from {{ ref('stg_hubspot__contacts') }} where {{ is_new() }})
+    {% endif %}
+),
+
+consents as (
+    select
+        *,
+        false as is_inferred,
+    from stated
+    union all by name
+    select
+        *,
+        true as is_inferred,
+    from inferred
+),
+
+named as (
+    select
+        *,
+        case when contact_id is null then 'email' else {{ record_type_of('system', 'contact_id') }} end as record_type,
+        coalesce(contact_id, lower(trim(email))) as record_id,
+    from consents
+)
+
+select
+    consent_record_id,
+    {{ record_key('system', 'record_type', 'record_id') }} as record_key,
+    system,
+    record_type,
+    record_id,
+    channel,
+    purpose,
+    lawful_basis,
+    status,
+    source,
+    notice_version,
+    is_inferred,
+    occurred_at,
+    received_at,
+    load_id,
+from named
+where record_id is not null
