@@ -11,8 +11,8 @@
     {% set is_batch = former and not should_full_refresh() %}
     {% if is_batch %}
         {% do run_query(
-            'create or replace table ' ~ scope ~ ' as with own as materialized ('
-            ~ 'select identifier_key, is_linking from ' ~ identifiers ~ ' where record_key in (select record_key from ' ~ changed ~ ')), '
+            'create or replace table ' ~ scope ~ ' as with own as ('
+            ~ 'select identifier_key, is_linking from ' ~ identifiers ~ ' where record_key in (select record_key from ' ~ changed ~ ') offset 0), '
             ~ 'gathered as (select record_key from ' ~ changed ~ ' union '
             ~ 'select record_key from ' ~ identifiers ~ ' where identifier_key in (select identifier_key from own where is_linking)) '
             ~ 'select record_key from gathered union '
@@ -24,7 +24,7 @@
     {% endif %}
     {% do remember_resolved(scope, is_batch) %}
     {% set links %}
-        with carried as {{ 'materialized' if is_batch else 'not materialized' }} (
+        with carried as (
             select
                 record_key,
                 identifier_key,
@@ -38,6 +38,7 @@
                         select identifier_key from {{ identifiers }}
                         where record_key in (select record_key from {{ scope }})
                     )
+                offset 0
             {% endif %}
         )
 

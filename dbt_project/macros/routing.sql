@@ -119,6 +119,25 @@
     intermediate.pools_dealt
 {%- endmacro %}
 
+{# What has been dealt before the leads of this run: nothing when all are dealt. #}
+{% macro leads_had(continues) %}
+    {% if continues %}
+        select
+            routing_version,
+            territory,
+            rep_id,
+            lead_count,
+        from {{ pools_dealt() }}
+    {% else %}
+        select
+            cast(null as varchar) as routing_version,
+            cast(null as varchar) as territory,
+            cast(null as varchar) as rep_id,
+            cast(null as bigint) as lead_count,
+        where false
+    {% endif %}
+{% endmacro %}
+
 {# What the reps were when the pools were dealt. Another set of them, another weight or name, and all of it would be dealt differently. #}
 {% macro reps_dealt_to() %}
     select coalesce(string_agg(described, chr(10) order by described), '')

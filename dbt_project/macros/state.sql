@@ -16,13 +16,25 @@
     select record_key from {{ ref('stg_hubspot__contacts') }} where {{ is_new() }}
 {%- endmacro %}
 
+{# Accounts a batch says something of. #}
+{% macro accounts_stated() -%}
+    {% for accounts in ['stg_events__accounts', 'stg_hubspot__companies', 'stg_salesforce__accounts'] %}
+    select
+        system,
+        record_id,
+    from {{ ref(accounts) }}
+    where {{ is_new() }} or {{ has_come('occurred_at') }}
+    {% if not loop.last %}union{% endif %}
+    {% endfor %}
+{%- endmacro %}
+
 {# Whether a select gives any row, asked while the model is rendered: what it would cost to handle them is not even planned otherwise. #}
 {% macro has_rows(select) -%}
     {{ return(execute and run_query('select exists (' ~ select ~ ')').columns[0].values()[0]) }}
 {%- endmacro %}
 
-{# For CTEs: in a batch the rows an index finds are gathered first and conditions come after, as a scan with a second condition reads the whole
-   column; in a rebuild everything is read anyway. #}
+{# Ends a CTE of what a batch looks up. A scan with a second condition reads the whole column instead of asking the index, so conditions come
+   after the CTE, and this keeps the optimizer from moving them into it. In a rebuild everything is read anyway. #}
 {% macro looked_up() -%}
-    {{ 'materialized' if is_incremental() else 'not materialized' }}
+    {{ '' if flags.FULL_REFRESH else 'offset 0' }}
 {%- endmacro %}

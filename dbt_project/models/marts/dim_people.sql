@@ -27,9 +27,10 @@ priorities as (
     where is_active
 ),
 
-consents as {{ looked_up() }} (
+consents as (
     select * from {{ ref('fct_consents') }}
     where {{ where_touched() }}
+    {{ looked_up() }}
 ),
 
 ranked as (

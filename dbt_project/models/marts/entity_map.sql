@@ -38,18 +38,20 @@ account_domains as (
     group by domain
 ),
 
-own as {{ looked_up() }} (
+own as (
     select * from {{ ref('int_identity__identifiers') }}
     {% if is_incremental() %}
         where record_key in (select people.record_key from people)
     {% endif %}
+    {{ looked_up() }}
 ),
 
-carried as {{ looked_up() }} (
+carried as (
     select * from {{ ref('int_identity__identifiers') }}
     {% if is_incremental() %}
         where identifier_key in (select own.identifier_key from own)
     {% endif %}
+    {{ looked_up() }}
 ),
 
 shared as (

@@ -13,13 +13,14 @@ with records as (
         and {{ where_touched() }}
 ),
 
-activities as {{ looked_up() }} (
+activities as (
     select
         activities.*,
         records.person_id,
         records.account_id,
     from {{ ref('int_activities__unioned') }} as activities
     inner join records on activities.record_key = records.record_key
+    {{ looked_up() }}
 )
 
 select

@@ -11,12 +11,14 @@
 -- to less than one lead at any time. Leads come in the order in which they became known, so a late event takes the next turn.
 {% set continues = continues_the_deal() %}
 
-with leads as (
+with leads_placed as (
+    {{ leads_placed(of_touched=continues) }}
+),
+
+leads as (
+    select * from leads_placed
     {% if continues %}
-        select * from ({{ leads_placed(of_touched=true) }}) as placed
         where assignment_id not in (select assignment_id from {{ this }} where {{ where_touched() }})
-    {% else %}
-        {{ leads_placed(of_touched=false) }}
     {% endif %}
 ),
 
@@ -34,40 +36,27 @@ reps as (
 ),
 
 leads_had as (
-    {% if continues %}
-        select
-            routing_version,
-            territory,
-            rep_id,
-            lead_count,
-        from {{ pools_dealt() }}
-    {% else %}
-        select
-            cast(null as varchar) as routing_version,
-            cast(null as varchar) as territory,
-            cast(null as varchar) as rep_id,
-            cast(null as bigint) as lead_count,
-        where false
-    {% endif %}
+    {{ leads_had(continues) }}
+),
+
+pools_had as (
+    select
+        routing_version,
+        territory,
+        cast(sum(lead_count) as bigint) as lead_count,
+    from leads_had
+    group by routing_version, territory
 ),
 
 ranked_leads as (
     select
         leads.*,
-        coalesce(before.lead_count, 0) + row_number() over (
+        coalesce(pools_had.lead_count, 0) + row_number() over (
             partition by leads.routing_version, leads.territory
             order by leads.known_at, leads.person_id, leads.reached_at
         ) as turn,
     from leads
-    left join (
-        select
-            routing_version,
-            territory,
-            cast(sum(lead_count) as bigint) as lead_count,
-        from leads_had
-        group by routing_version, territory
-    ) as before
-        on leads.routing_version = before.routing_version and leads.territory = before.territory
+    left join pools_had on leads.routing_version = pools_had.routing_version and leads.territory = pools_had.territory
 ),
 
 pools as (

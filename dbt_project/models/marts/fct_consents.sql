@@ -13,12 +13,13 @@ with records as (
         and {{ where_touched() }}
 ),
 
-consents as {{ looked_up() }} (
+consents as (
     select
         consents.*,
         records.person_id,
     from {{ ref('int_consents__versions') }} as consents
     inner join records on consents.record_key = records.record_key
+    {{ looked_up() }}
 )
 
 select

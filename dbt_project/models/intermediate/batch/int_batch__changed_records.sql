@@ -7,19 +7,10 @@
 {% set former_map = adapter.get_relation(this.database, 'marts', 'entity_map') %}
 {% set former = adapter.get_relation(this.database, this.schema, this.identifier) %}
 
-{% set accounts_stated %}
-    {% for accounts in ['stg_events__accounts', 'stg_hubspot__companies', 'stg_salesforce__accounts'] %}
-    select
-        system,
-        record_id,
-    from {{ ref(accounts) }}
-    where {{ is_new() }} or {{ has_come('occurred_at') }}
-    {% if not loop.last %}union{% endif %}
-    {% endfor %}
-{% endset %}
-{# Whose company an account is, is told by its domain: that takes reading every contact, and is done when a batch has accounts. A rebuild takes
-   everybody anyway. #}
-{% set has_accounts = former_map and not flags.FULL_REFRESH and has_rows(accounts_stated) %}
+{# Whose company an account is, is told by its domain: that takes reading every contact, and is done when a batch has accounts. A rebuild
+   takes everybody anyway. #}
+{% set stated = accounts_stated() %}
+{% set has_accounts = former_map and not flags.FULL_REFRESH and has_rows(stated) %}
 
 with mentioned as (
     select record_key from {{ ref('int_identity__references') }}
@@ -35,7 +26,7 @@ accounts as (
 ),
 
 accounts_stated as (
-    {{ accounts_stated }}
+    {{ stated }}
 ),
 
 -- An account that gets another domain changes the company it leaves and the one it joins.

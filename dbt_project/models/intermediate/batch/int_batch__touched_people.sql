@@ -1,4 +1,12 @@
+{{ config(pre_hook="{{ gather_touched_records() }}", post_hook="{{ drop_touched_records() }}") }}
+
 -- depends_on: {{ ref('stg_salesforce__tasks') }}
+-- depends_on: {{ ref('stg_events__campaigns') }}
+-- depends_on: {{ ref('stg_hubspot__campaigns') }}
+-- depends_on: {{ ref('int_batch__changed_records') }}
+-- depends_on: {{ ref('int_consents__versions') }}
+-- depends_on: {{ ref('int_identity__identifiers') }}
+-- depends_on: {{ ref('int_activities__unioned') }}
 -- Whose rows have to be made again: everybody with a changed record, under the old id and the new one, everybody an activity was taken
 -- from or a write was answered for, everybody who has an address a consent was stated for, and everybody with something whose date has come
 -- since the last run. Rows of an attempt that died count again.
@@ -7,73 +15,48 @@
 {% set former_assignments = adapter.get_relation(this.database, 'marts', 'fct_assignments') %}
 {% set former = adapter.get_relation(this.database, this.schema, this.identifier) %}
 
-with changed as (
-    select record_key from {{ ref('int_batch__changed_records') }}
-    where is_changed
-),
+with
+{% if former_map and not flags.FULL_REFRESH %}
+    mapped as (
+        select
+            record_key,
+            person_id,
+        from {{ former_map }}
+        where record_key in ({{ records_resolved_by_batch() }})
+        {{ looked_up() }}
+    ),
 
-campaigns_changed as (
-    select record_id from {{ ref('stg_events__campaigns') }}
-    where {{ is_new() }} or {{ has_come('occurred_at') }}
-    union
-    select record_id from {{ ref('stg_hubspot__campaigns') }}
-    where {{ is_new() }} or {{ has_come('occurred_at') }}
-),
-
--- A no that is stated for an address counts for everybody who has it, also where the address links nobody.
-addresses_stated as (
-    select record_key from {{ ref('int_consents__versions') }}
-    where record_type = 'email' and {{ is_new() }}
-    union
-    select record_key from {{ ref('int_consents__versions') }}
-    where record_type = 'email' and {{ has_come('occurred_at') }}
-),
-
-addresses as materialized (
-    select
-        identifier_key,
-        identifier_type,
-    from {{ ref('int_identity__identifiers') }}
-    where record_key in (select record_key from addresses_stated)
-),
-
-records as (
-    select record_key from changed
-    union
-    select record_key from {{ ref('int_activities__unioned') }}
-    where campaign_id in (select record_id from campaigns_changed)
-    union
-    select record_key from {{ ref('int_activities__unioned') }}
-    where {{ has_come('occurred_at') }}
-    union
-    select record_key from {{ ref('int_consents__versions') }}
-    where {{ has_come('occurred_at') }}
-    union
-    select record_key from {{ ref('int_identity__identifiers') }}
-    where identifier_key in (select identifier_key from addresses where identifier_type = 'email')
-),
+    resolved as (
+        select
+            record_key,
+            person_id,
+        from {{ ref('int_identity__people') }}
+        where record_key in ({{ records_resolved_by_batch() }})
+        {{ looked_up() }}
+    ),
+{% endif %}
 
 touched as (
     select person_id from {{ ref('int_identity__people') }}
-    where record_key in (select record_key from records)
+    where record_key in (select record_key from {{ touched_records() }})
     {% if former_map and not flags.FULL_REFRESH %}
         union
         select person_id from {{ former_map }}
         where
             record_key in (
-                select record_key from changed
+                select record_key from {{ ref('int_batch__changed_records') }}
+                where is_changed
                 union
                 select former_record_key from {{ ref('int_activities__unioned') }}
-                where {{ is_new() }} and former_record_key is not null
+                where
+                    {{ is_new() }}
+                    and former_record_key is not null
             )
         union
         select unnest([mapped.person_id, resolved.person_id]) as person_id
-        from {{ former_map }} as mapped
-        inner join {{ ref('int_identity__people') }} as resolved on mapped.record_key = resolved.record_key
-        where
-            mapped.record_key in ({{ records_resolved_by_batch() }})
-            and resolved.record_key in ({{ records_resolved_by_batch() }})
-            and mapped.person_id is distinct from resolved.person_id
+        from mapped
+        inner join resolved on mapped.record_key = resolved.record_key
+        where mapped.person_id is distinct from resolved.person_id
     {% endif %}
     union
     select person_id from {{ ref('stg_events__receipts') }}

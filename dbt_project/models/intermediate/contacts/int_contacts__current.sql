@@ -11,7 +11,7 @@
     'merged_ids', 'master_record_id', 'converted_contact_id', 'handoff_person_id',
 ] %}
 
-with versions as {{ looked_up() }} (
+with versions as (
     select * from {{ ref('int_contacts__versions') }}
     {% if is_incremental() %}
         where
@@ -23,6 +23,7 @@ with versions as {{ looked_up() }} (
                 where {{ has_come('occurred_at') }}
             )
     {% endif %}
+    {{ looked_up() }}
 )
 
 select

@@ -44,11 +44,12 @@ spelled as (
     from contacts
 ),
 
-normal_forms as {{ looked_up() }} (
+normal_forms as (
     select * from {{ ref('int_identifiers__normalized') }}
     {% if is_incremental() %}
         where raw_value in (select spelled.raw_value from spelled)
     {% endif %}
+    {{ looked_up() }}
 ),
 
 normalized as (

@@ -21,33 +21,36 @@ people as (
 
 -- Shared mailboxes and blocked values link nobody, so what is stated for such an address is said by a person of its own, and whoever asked
 -- to be left alone under info@ would be written to as the contact who has that address.
-owners as {{ looked_up() }} (
+owners as (
     select
         record_key,
         person_id,
     from {{ ref('int_identity__people') }}
     where person_id in (select people.person_id from people)
+    {{ looked_up() }}
 ),
 
-addresses as {{ looked_up() }} (
+addresses as (
     select
         owners.person_id,
         carried.identifier_type,
         carried.identifier_key,
     from owners
     inner join {{ ref('int_identity__identifiers') }} as carried on owners.record_key = carried.record_key
+    {{ looked_up() }}
 ),
 
-sharing as {{ looked_up() }} (
+sharing as (
     select
         addresses.person_id,
         carried.record_key,
     from addresses
     inner join {{ ref('int_identity__identifiers') }} as carried on addresses.identifier_key = carried.identifier_key
     where addresses.identifier_type = 'email'
+    {{ looked_up() }}
 ),
 
-mailboxes as {{ looked_up() }} (
+mailboxes as (
     select distinct
         sharing.person_id,
         sharing.record_key,
@@ -55,9 +58,10 @@ mailboxes as {{ looked_up() }} (
     from sharing
     inner join {{ ref('int_identity__people') }} as mailbox on sharing.record_key = mailbox.record_key
     where sharing.person_id <> mailbox.person_id
+    {{ looked_up() }}
 ),
 
-said as {{ looked_up() }} (
+said_by_themselves as (
     select
         people.person_id,
         consents.consent_id,
@@ -65,26 +69,45 @@ said as {{ looked_up() }} (
         consents.purpose,
         consents.status,
         consents.is_current,
-        true as is_own,
     from people
     inner join {{ ref('fct_consents') }} as consents on people.person_id = consents.person_id
-    union all
+    {{ looked_up() }}
+),
+
+said_for_the_address as (
     select
         mailboxes.person_id,
+        mailboxes.record_type,
         consents.consent_id,
         consents.channel,
         consents.purpose,
         consents.status,
         consents.is_current,
-        false as is_own,
     from mailboxes
     inner join {{ ref('fct_consents') }} as consents on mailboxes.record_key = consents.record_key
-    where mailboxes.record_type = 'email'
+    {{ looked_up() }}
 ),
 
 heard as (
-    select * from said
+    select
+        person_id,
+        consent_id,
+        channel,
+        purpose,
+        status,
+        true as is_own,
+    from said_by_themselves
     where is_current
+    union all
+    select
+        person_id,
+        consent_id,
+        channel,
+        purpose,
+        status,
+        false as is_own,
+    from said_for_the_address
+    where is_current and record_type = 'email'
 ),
 
 judged as (

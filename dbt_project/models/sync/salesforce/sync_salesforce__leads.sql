@@ -22,6 +22,7 @@ with assignments as (
 mqls as (
     select * from {{ ref('fct_mqls') }}
     where {{ where_touched() }}
+    {{ looked_up() }}
 ),
 
 people as (

@@ -5,11 +5,13 @@
 with assignments as (
     select * from {{ ref('fct_assignments') }}
     where {{ where_touched() }}
+    {{ looked_up() }}
 ),
 
 mqls as (
     select * from {{ ref('fct_mqls') }}
     where {{ where_touched() }}
+    {{ looked_up() }}
 ),
 
 people as (
