@@ -95,6 +95,7 @@ class _Floors:
                 "threads": settings.duckdb_threads,
             },
         ) as plain:
+            plain.execute("set enable_progress_bar = false")
 
             def load() -> None:
                 for table in sorted(kept.iterdir()):
@@ -114,6 +115,7 @@ class _Floors:
         nodes = self._rebuilt.stages[stage]
         path = self._folder / "floor.duckdb"
         with connect(self._rebuilt.settings) as connection:
+            connection.execute("set enable_progress_bar = false")
             connection.execute(f"attach '{path}' as floor")
             try:
                 if stage == DBT:
@@ -124,6 +126,8 @@ class _Floors:
                 if stage == "scores":
                     parts["one pass"] = _scores(connection)
                 tables = [(node.schema, node.name) for node in nodes]
+                if stage == "MQLs":
+                    parts["one pass"] = _mqls(connection)
                 if stage == "attribution":
                     parts["one pass"] = _touchpoints(connection)
                     # Those it has just written.
@@ -270,6 +274,54 @@ def _fit(connection: Any) -> str:
     return " + ".join(cases)
 
 
+def _mqls(connection: Any) -> float:
+    """When each person first reached the threshold, in one window pass over the ledger.
+
+    Points of one rule decay alike, so their worth at an entry is a running sum of points grown to a
+    common instant, shrunk to the entry's: no entry has to meet every other of its person.
+    """
+    columns, alike = [], []
+    for rule, life, cap in connection.execute(
+        "select rule_id, half_life_days, cap from raw_policies.scoring_rules where is_active"
+    ).fetchall():
+        if life is None and cap is None:
+            alike.append(f"'{rule}'")
+            continue
+        days = f"days / {life}" if life else "0"
+        grown, shrunk = f"pow(2, {days})", f"pow(2, -{days})"
+        running = f"sum(points * {grown}) filter (where rule_id = '{rule}') over earlier"
+        worth = f"coalesce({running}, 0) * {shrunk}"
+        columns.append(f"least({worth}, {cap})" if cap else worth)
+    if alike:
+        constant = f"filter (where rule_id in ({', '.join(alike)})) over earlier"
+        columns.append(f"coalesce(sum(points) {constant}, 0)")
+    query = (
+        "create table floor.reached as with within_reach as ("
+        "select person_id from (select person_id, rule_id,"
+        " least(sum(greatest(points, 0)), coalesce(any_value(cap), cast('infinity' as double))) as most"
+        " from marts.fct_score_ledger group by all) group by person_id"
+        " having sum(most) >= (select mql_threshold - 1e-6 from raw_policies.scoring_versions where is_active)"
+        "), near as (select person_id, rule_id, points, occurred_at,"
+        " (epoch_us(occurred_at) - (select min(epoch_us(occurred_at)) from marts.fct_score_ledger)) / 86.4e9 as days"
+        " from marts.fct_score_ledger where person_id in (from within_reach)),"
+        f" worth as (select person_id, occurred_at, {' + '.join(columns)} as score from near"
+        " window earlier as (partition by person_id order by occurred_at range between unbounded preceding and current row))"
+        " select person_id, min(occurred_at) as reached_at from worth"
+        " where round(score, 6) >= (select mql_threshold from raw_policies.scoring_versions where is_active)"
+        " group by person_id"
+    )
+    seconds = seconds_of(lambda: connection.execute(query))
+    wrong = _one(
+        connection,
+        "select count(*) from floor.reached as plain full join"
+        " (from marts.fct_mqls where crossing_number = 1) as ours using (person_id)"
+        " where plain.reached_at is distinct from ours.reached_at",
+    )
+    if wrong:
+        raise AssertionError(f"{wrong} people reached the threshold at another instant in one pass")
+    return seconds
+
+
 def _touchpoints(connection: Any) -> float:
     """What may be credited, read from the activities once."""
     query = (
@@ -298,7 +350,7 @@ KERNEL = Kernel(
     " of the nodes by stage, peak memory, the file, and what spilled beside it.",
     floor="For landing DuckDB reading the same Parquet; for a stage DuckDB writing its finished"
     " tables once, and before that scipy on the identifiers, one plain SQL pass for all scores, one"
-    " for the touchpoints; for dbt itself the same views without it.",
+    " for who qualified when, one for the touchpoints; for dbt itself the same views without it.",
     size_unit="events",
     default_size=1_000_000,
     run=run,

@@ -133,7 +133,7 @@ def _records(scan: Any, activities: pl.DataFrame, contacts: pl.DataFrame) -> pl.
         ]
     ).drop_nulls("key")  # fmt: skip
     known = contacts.lazy().with_columns(key=pl.col("system") + ":" + pl.col("record_id"))
-    return (
+    records: pl.DataFrame = (
         found.group_by("key")
         .agg(pl.col("system").first(), first_received_at=pl.col("received_at").min())
         .join(known.drop("system"), on="key", how="left")
@@ -141,6 +141,7 @@ def _records(scan: Any, activities: pl.DataFrame, contacts: pl.DataFrame) -> pl.
         .collect()
         .with_row_index("record")
     )
+    return records
 
 
 def _links(records: pl.DataFrame, merges: pl.DataFrame, job: Job) -> tuple[Any, Any]:
@@ -220,7 +221,7 @@ def _people(records: pl.DataFrame, accounts: pl.LazyFrame, job: Job) -> pl.DataF
         .join(companies.select("account", domain="account"), on="domain", how="left")
     )
     order = ["priority", "changed_at"]
-    return (
+    people: pl.DataFrame = (
         ranked.sort(order, descending=[False, True])
         .group_by("person")
         .agg(
@@ -235,6 +236,7 @@ def _people(records: pl.DataFrame, accounts: pl.LazyFrame, job: Job) -> pl.DataF
         .join(companies, on="account", how="left")
         .collect()
     )  # fmt: skip
+    return people
 
 
 def _ledger(activities: pl.DataFrame, people: pl.DataFrame, job: Job) -> pl.DataFrame:
@@ -269,7 +271,7 @@ def _entries(found: pl.LazyFrame, rule: dict[str, Any], number: int) -> pl.LazyF
     )
 
 
-def _meets(value: pl.Expr, rule: dict[str, Any]) -> pl.Expr:
+def _meets(value: pl.Expr, rule: dict[str, Any]) -> Any:
     match rule["operator"]:
         case "equals":
             return value.str.to_lowercase() == rule["value"].lower()
