@@ -1,4 +1,4 @@
-"""A whole world landed and rebuilt, stage by stage beside the floor of each, and at a tenth of the size."""
+"""A whole world landed and rebuilt, stage by stage beside the floor of each, and smaller ones as a curve."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SMALLEST = 100_000
 
 
 def run(size: int, folder: Path) -> list[Measurement]:
-    """Worlds of `size` and a tenth of it; the smaller one's stages are not told."""
+    """Worlds of `size`, a tenth and a hundredth of it; the smaller ones' stages are not told."""
     worlds.land(worlds.keep(worlds.world_of(1_000), folder), _settings(folder / "warm"))
-    smaller = [size // 10] if size // 10 >= SMALLEST else []
+    smaller = [size // part for part in (100, 10) if size // part >= SMALLEST]
     found: list[Measurement] = []
     for events in (*smaller, size):
         place = folder / str(events)
