@@ -31,7 +31,6 @@ SAME_JOB = (
 
 def run(size: int, folder: Path) -> list[Measurement]:
     """One world of `size`, rebuilt by us and done by each peer that is installed."""
-    worlds.land(worlds.keep(worlds.world_of(1_000), folder), _settings(folder / "warm"))
     rebuilt = rebuild(worlds.world_of(size), folder)
     ours = sum(rebuilt.seconds_of(stage) for stage in SAME_JOB)
     job = job_of_active_policies(worlds.AS_OF)
@@ -117,12 +116,6 @@ def _require_equal(peer: str, outcome: Outcome, rebuilt: Rebuilt) -> None:
     }
     if wrong:
         raise AssertionError(f"{peer}: revenue by model and channel {wrong}")
-
-
-def _settings(home: Path) -> Any:
-    from ingestion.settings import Settings
-
-    return Settings(home=home)
 
 
 KERNEL = Kernel(

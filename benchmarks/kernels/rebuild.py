@@ -15,7 +15,6 @@ SMALLEST = 100_000
 
 def run(size: int, folder: Path) -> list[Measurement]:
     """Worlds of `size`, a tenth and a hundredth of it; the smaller ones' stages are not told."""
-    worlds.land(worlds.keep(worlds.world_of(1_000), folder), _settings(folder / "warm"))
     smaller = [size // part for part in (100, 10) if size // part >= SMALLEST]
     found: list[Measurement] = []
     for events in (*smaller, size):
@@ -336,12 +335,6 @@ def _touchpoints(connection: Any) -> float:
 def _one(connection: Any, query: str) -> Any:
     row = connection.execute(query).fetchone()
     return None if row is None else row[0]
-
-
-def _settings(home: Path) -> Any:
-    from ingestion.settings import Settings
-
-    return Settings(home=home)
 
 
 KERNEL = Kernel(
