@@ -69,6 +69,7 @@ class Outcome:
     mql_people: int
     revenue_usd: dict[tuple[str, str], float]
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
     peak_mb: float = 0.0
 
 
