@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ def run(size: int, folder: Path) -> list[Measurement]:
         rebuilt = rebuild(worlds.world_of(events), place)
         measured = _measure(rebuilt, events, place)
         found += measured if events == size else measured[-1:]
+        # A hundred million events leave no room for what is measured already.
+        shutil.rmtree(rebuilt.settings.root)
     return found
 
 
