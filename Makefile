@@ -61,6 +61,7 @@ prove: $(STAMP)  ## the long proofs: many runs, many crashes
 	$(BIN)/pytest -q -m prove --timeout 3600
 
 bench: $(STAMP)  ## benchmarks, each beside its floor; see benchmarks/README.md
+	UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON=$(BIN)/python $(BIN)/uv sync --locked --inexact --quiet --group bench
 	$(BIN)/python -m benchmarks
 
 clean:           ## state and environment

@@ -1,13 +1,17 @@
-"""The one command: `python -m benchmarks [NAME…] [--size NAME=N] [--markdown]`."""
+"""The one command: `python -m benchmarks [NAME…] [--size NAME=N] [--worlds FOLDER] [--markdown]`."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import sys
 import time
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
+from benchmarks import worlds
 from benchmarks.measure import Measurement, kernel_names, load_kernel, run_alone
 from benchmarks.report import print_results, write_readme
 
@@ -24,7 +28,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="[NAME=]N",
-        help="size of a kernel; the name may be left out when one kernel is run",
+        help="size of a kernel, 250k, 10m or in digits; the name may be left out when one kernel"
+        " is run",
+    )
+    parser.add_argument(
+        "--worlds",
+        type=Path,
+        metavar="FOLDER",
+        help="keep worlds there and find them again; without it each kernel makes its own",
+    )
+    parser.add_argument(
+        "--world",
+        choices=sorted(worlds.SHAPES),
+        default="standard",
+        help="what the worlds are like, see benchmarks/worlds.py",
     )
     parser.add_argument("--markdown", action="store_true", help="update benchmarks/README.md")
     parser.add_argument("--list", action="store_true", help="say what there is and stop")
@@ -37,9 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for text in given.size:
         name, _, number = text.rpartition("=")
         name = name or (chosen[0] if len(chosen) == 1 else "")
-        if name not in sizes or not number.isdigit() or not int(number):
+        written = re.fullmatch(r"([1-9][0-9]*)([km]?)", number.lower())
+        if name not in sizes or not written:
             parser.error(f"--size {text}: give NAME=N, NAME one of {', '.join(chosen)}")
-        sizes[name] = int(number)
+        sizes[name] = int(written[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[written[2]]
+    # Kernels run in processes of their own, which inherit these.
+    os.environ[worlds.SHAPE_VARIABLE] = given.world
+    if given.worlds:
+        given.worlds.mkdir(parents=True, exist_ok=True)
+        os.environ[worlds.FOLDER_VARIABLE] = str(given.worlds.absolute())
     if given.list:
         for name in chosen:
             kernel = load_kernel(name)
