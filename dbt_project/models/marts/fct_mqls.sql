@@ -101,16 +101,6 @@ scored as (
         coalesce(sum({{ capped('points_after', 'cap') }}) filter (where entry_kind = 'fit'), 0) as fit_score,
         max(received_at) as known_at,
         arg_max(trace_parent, traced_at) as trace_parent,
-        to_json(
-            list(
-                {
-                    'rule_id': rule_id,
-                    'label': label,
-                    'points': round({{ capped('points_after', 'cap') }}, 1)
-                }
-                order by {{ capped('points_after', 'cap') }} desc, rule_id
-            ) filter (where abs({{ capped('points_after', 'cap') }}) >= 0.05)
-        ) as reasons,
     from contributions
     group by person_id, scoring_version, evaluated_at
 ),
@@ -167,6 +157,31 @@ numbered as (
             order by evaluated_at
         ) as next_evaluated_at,
     from crossings
+),
+
+-- For the crossings alone: of a hundred instants, a few are one.
+reasons as (
+    select
+        contributions.person_id,
+        contributions.scoring_version,
+        contributions.evaluated_at,
+        to_json(
+            list(
+                {
+                    'rule_id': contributions.rule_id,
+                    'label': contributions.label,
+                    'points': round({{ capped('contributions.points_after', 'contributions.cap') }}, 1)
+                }
+                order by {{ capped('contributions.points_after', 'contributions.cap') }} desc, contributions.rule_id
+            ) filter (where abs({{ capped('contributions.points_after', 'contributions.cap') }}) >= 0.05)
+        ) as reasons,
+    from contributions
+    inner join numbered
+        on
+            contributions.person_id = numbered.person_id
+            and contributions.scoring_version = numbered.scoring_version
+            and contributions.evaluated_at = numbered.evaluated_at
+    group by contributions.person_id, contributions.scoring_version, contributions.evaluated_at
 ),
 
 -- An entry can show the crossing at its own instant or, when it comes late, where the crossing lies by now.
@@ -236,7 +251,7 @@ select
     people.account_id,
     crossings.scoring_version,
     crossings.grade,
-    cast(crossings.reasons as varchar) as reasons,
+    cast(reasons.reasons as varchar) as reasons,
     crossings.score_after as score,
     round(crossings.fit_score, 6) as fit_score,
     crossings.crossing_number,
@@ -245,6 +260,11 @@ select
     coalesce(first_known.known_at, crossings.known_at) as known_at,
 from numbered as crossings
 inner join people on crossings.person_id = people.person_id
+inner join reasons
+    on
+        crossings.person_id = reasons.person_id
+        and crossings.scoring_version = reasons.scoring_version
+        and crossings.evaluated_at = reasons.evaluated_at
 left join first_known
     on
         crossings.person_id = first_known.person_id

@@ -49,7 +49,8 @@ attributes as (
 ),
 
 -- A pattern that comes from a row is compiled at every use: each spelling is matched once, whatever number of activities shares it.
-spellings as (
+-- Materialized, or the optimizer joins the activities first.
+spellings as materialized (
     select distinct
         activity_type,
         url,
@@ -58,7 +59,7 @@ spellings as (
     from activities
 ),
 
-spellings_matched as (
+spellings_matched as materialized (
     select
         spellings.*,
         rules.version,
@@ -76,7 +77,7 @@ spellings_matched as (
             )
 ),
 
-engagement as (
+engagement as not materialized (
     select
         activities.person_id,
         rules.version as scoring_version,
@@ -102,29 +103,33 @@ engagement as (
     inner join rules on matched.version = rules.version and matched.rule_id = rules.rule_id
 ),
 
+-- Apart, or all would be sorted for the few that count once.
 engagement_counted as (
-    select *
-    from engagement
-    qualify
-        not is_once
-        or row_number() over (
-            partition by person_id, scoring_version, rule_id
-            order by occurred_at, activity_id
-        ) = 1
+    select * from engagement
+    where not is_once
+    union all
+    select * from engagement
+    where is_once
+    qualify row_number() over (
+        partition by person_id, scoring_version, rule_id
+        order by occurred_at, activity_id
+    ) = 1
 ),
 
-values_matched as (
+values_stated as materialized (
+    select distinct
+        attribute,
+        attribute_value,
+    from attributes
+),
+
+values_matched as materialized (
     select
         stated.attribute,
         stated.attribute_value,
         rules.version,
         rules.rule_id,
-    from (
-        select distinct
-            attribute,
-            attribute_value,
-        from attributes
-    ) as stated
+    from values_stated as stated
     inner join rules
         on
             rules.kind = 'fit'

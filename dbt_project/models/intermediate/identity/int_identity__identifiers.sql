@@ -6,6 +6,7 @@
 ) }}
 
 -- depends_on: {{ ref('int_batch__changed_records') }}
+-- depends_on: {{ source('raw_policies', 'identity_blocked_values') }}
 with contacts as (
     select * from {{ ref('int_contacts__current') }}
     {% if is_incremental() %}
@@ -132,11 +133,6 @@ carried as (
     select * from stated_ids
 ),
 
-blocked as (
-    select * from {{ source('raw_policies', 'identity_blocked_values') }}
-    where is_active
-),
-
 shared_mailboxes as (
     select * from {{ source('raw_policies', 'identity_shared_mailboxes') }}
     where is_active
@@ -155,20 +151,21 @@ select
     kinds.max_records,
     -- Shared mailboxes (info@, sales@) and blocked values link strangers: they may carry touchpoints, never identity.
     coalesce(kinds.is_linking, false)
-    and not exists (
-        select 1 from blocked
-        where
-            blocked.identifier_type = carried.identifier_type
-            and regexp_matches(
-                -- A placeholder stands where the id would; the system before it always has a name.
-                case carried.identifier_type
-                    when 'external_id'
-                        then substr(carried.identifier_value, strpos(carried.identifier_value, ':') + 1)
-                    else carried.identifier_value
-                end,
-                blocked.pattern
+    and not case carried.identifier_type -- noqa: LT02
+        {% for identifier_type, pattern in blocked_patterns().items() %}
+        when '{{ identifier_type }}'
+            -- A placeholder stands where an external id would; the system before it always has a name.
+            then regexp_matches(
+                {% if identifier_type == 'external_id' %}
+                substr(carried.identifier_value, strpos(carried.identifier_value, ':') + 1),
+                {% else %}
+                carried.identifier_value,
+                {% endif %}
+                '{{ pattern }}'
             )
-    )
+        {% endfor %}
+        else false
+    end
     and not (
         carried.identifier_type = 'email'
         and split_part(carried.identifier_value, '@', 1) in (select local_part from shared_mailboxes)
