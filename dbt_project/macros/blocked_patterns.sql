@@ -13,3 +13,16 @@
     {% endif %}
     {{ return(patterns) }}
 {% endmacro %}
+
+{# Whether the policy blocks a value. A placeholder stands where an external id would; the system before it always has a name. #}
+{% macro is_blocked(identifier_type, value) -%}
+    case {{ identifier_type }}
+        {% for blocked_type, pattern in blocked_patterns().items() %}
+        when '{{ blocked_type }}'
+            then regexp_matches(
+                {{ "substr(" ~ value ~ ", strpos(" ~ value ~ ", ':') + 1)" if blocked_type == 'external_id' else value }}, '{{ pattern }}'
+            )
+        {% endfor %}
+        else false
+    end
+{%- endmacro %}

@@ -151,21 +151,7 @@ select
     kinds.max_records,
     -- Shared mailboxes (info@, sales@) and blocked values link strangers: they may carry touchpoints, never identity.
     coalesce(kinds.is_linking, false)
-    and not case carried.identifier_type -- noqa: LT02
-        {% for identifier_type, pattern in blocked_patterns().items() %}
-        when '{{ identifier_type }}'
-            -- A placeholder stands where an external id would; the system before it always has a name.
-            then regexp_matches(
-                {% if identifier_type == 'external_id' %}
-                substr(carried.identifier_value, strpos(carried.identifier_value, ':') + 1),
-                {% else %}
-                carried.identifier_value,
-                {% endif %}
-                '{{ pattern }}'
-            )
-        {% endfor %}
-        else false
-    end
+    and not {{ is_blocked('carried.identifier_type', 'carried.identifier_value') }}
     and not (
         carried.identifier_type = 'email'
         and split_part(carried.identifier_value, '@', 1) in (select local_part from shared_mailboxes)
