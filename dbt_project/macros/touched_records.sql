@@ -4,15 +4,32 @@
 {% macro gather_touched_records() %}
     {% if not execute %}{{ return('') }}{% endif %}
     {% do run_query('create or replace table ' ~ touched_records() ~ ' as ' ~ records_touched_by_batch()) %}
+    {% do run_query('create or replace table ' ~ left_records() ~ ' as ' ~ records_left_by_batch()) %}
 {% endmacro %}
 
 {% macro drop_touched_records() %}
-    {% if execute %}{% do run_query('drop table if exists ' ~ touched_records()) %}{% endif %}
+    {% if execute %}
+        {% do run_query('drop table if exists ' ~ touched_records()) %}
+        {% do run_query('drop table if exists ' ~ left_records()) %}
+    {% endif %}
 {% endmacro %}
 
 {% macro touched_records() -%}
     intermediate.touched_records
 {%- endmacro %}
+
+{# Records that may have been somebody else's before the batch, or whose activity has gone to another record. #}
+{% macro left_records() -%}
+    intermediate.left_records
+{%- endmacro %}
+
+{% macro records_left_by_batch() %}
+    select record_key from {{ ref('int_batch__changed_records') }}
+    where is_changed
+    union
+    select former_record_key from {{ ref('int_activities__unioned') }}
+    where {{ is_new() }} and former_record_key is not null
+{% endmacro %}
 
 {% macro records_touched_by_batch() %}
     with consents_new as (

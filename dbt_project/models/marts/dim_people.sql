@@ -13,9 +13,8 @@
 
 with records as (
     select * from {{ ref('entity_map') }}
-    where
-        person_id is not null
-        and {{ where_touched() }}
+    where {{ where_touched() if is_incremental() else 'person_id is not null' }}
+    {{ looked_up() }}
 ),
 
 contacts as (

@@ -8,9 +8,8 @@
 -- depends_on: {{ ref('int_batch__touched_people') }}
 with records as (
     select * from {{ ref('entity_map') }}
-    where
-        person_id is not null
-        and {{ where_touched() }}
+    where {{ where_touched() if is_incremental() else 'person_id is not null' }}
+    {{ looked_up() }}
 ),
 
 consents as (

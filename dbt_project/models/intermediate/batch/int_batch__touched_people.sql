@@ -42,16 +42,7 @@ touched as (
     {% if former_map and not flags.FULL_REFRESH %}
         union
         select person_id from {{ former_map }}
-        where
-            record_key in (
-                select record_key from {{ ref('int_batch__changed_records') }}
-                where is_changed
-                union
-                select former_record_key from {{ ref('int_activities__unioned') }}
-                where
-                    {{ is_new() }}
-                    and former_record_key is not null
-            )
+        where record_key in (select record_key from {{ left_records() }})
         union
         select unnest([mapped.person_id, resolved.person_id]) as person_id
         from mapped
@@ -84,10 +75,16 @@ touched as (
         select person_id from {{ former }}
         where since = '{{ var("since") }}'
     {% endif %}
+),
+
+-- The condition below is another one for every lookup above.
+found as (
+    select person_id from touched
+    {{ looked_up() }}
 )
 
 select
     person_id,
     '{{ var("since") }}' as since,
-from touched
+from found
 where person_id is not null

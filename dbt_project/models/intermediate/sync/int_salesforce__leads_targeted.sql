@@ -15,63 +15,77 @@ with assignments as (
 
 records as (
     select * from {{ ref('entity_map') }}
-    where system = 'salesforce' and {{ where_touched() }}
+    where {{ where_touched() }}
+    {{ looked_up() }}
 ),
 
-contacts as (
-    select * from {{ ref('int_contacts__current') }}
-    where system = 'salesforce'
-),
-
-gone as (
+leads_confirmed as (
     select
+        external_id,
         record_id,
-        is_deleted,
-    from contacts
-    where is_deleted or is_converted
+        {{ record_key("'salesforce'", record_type_of("'salesforce'", 'record_id'), 'record_id') }} as record_key,
+    from {{ ref('int_salesforce__leads_confirmed') }}
+    where {{ where_touched('external_id') }}
 ),
 
 confirmed as (
     select
-        receipts.external_id,
-        max(receipts.record_id) filter (where gone.record_id is null) as record_id,
-        bool_or(gone.record_id is not null) as has_gone,
-    from {{ ref('int_salesforce__leads_confirmed') }} as receipts
-    left join gone on receipts.record_id = gone.record_id
-    where {{ where_touched('receipts.external_id') }}
-    group by receipts.external_id
+        leads_confirmed.external_id,
+        max(leads_confirmed.record_id) filter (
+            where contacts.record_key is null or not (contacts.is_deleted or contacts.is_converted)
+        ) as record_id,
+        bool_or(contacts.record_key is not null and (contacts.is_deleted or contacts.is_converted)) as has_gone,
+    from leads_confirmed
+    left join {{ ref('int_contacts__current') }} as contacts on leads_confirmed.record_key = contacts.record_key
+    group by leads_confirmed.external_id
 ),
 
 people as (
     select distinct person_id from assignments
 ),
 
-polled as (
+contacts as (
     select
         records.person_id,
+        records.record_id,
+        records.record_type,
+        contacts.handoff_person_id,
+        contacts.created_at,
+        contacts.is_deleted,
+        contacts.is_converted,
+        contacts.converted_contact_id,
+        {{ record_key("'salesforce'", "'contact'", 'contacts.converted_contact_id') }} as converted_key,
+    from records
+    inner join {{ ref('int_contacts__current') }} as contacts on records.record_key = contacts.record_key
+    where records.system = 'salesforce'
+),
+
+polled as (
+    select
+        contacts.person_id,
         arg_min(
-            records.record_id,
+            contacts.record_id,
             row(
-                contacts.handoff_person_id is distinct from records.person_id,
+                contacts.handoff_person_id is distinct from contacts.person_id,
                 contacts.created_at,
-                records.record_id
+                contacts.record_id
             )
-        ) filter (where records.record_type = 'lead' and not contacts.is_deleted and not contacts.is_converted)
+        ) filter (where contacts.record_type = 'lead' and not contacts.is_deleted and not contacts.is_converted)
             as lead_record_id,
         coalesce(
-            min(records.record_id) filter (where records.record_type = 'contact' and not contacts.is_deleted),
+            min(contacts.record_id) filter (where contacts.record_type = 'contact' and not contacts.is_deleted),
             -- Converted, and the contact is not polled yet.
             min(contacts.converted_contact_id) filter (
                 where
                 contacts.is_converted
                 and not contacts.is_deleted
-                and contacts.converted_contact_id not in (select record_id from gone)
+                and (converted.record_key is null or not (converted.is_deleted or converted.is_converted))
             )
         ) as contact_record_id,
         bool_or(contacts.is_deleted or contacts.is_converted) as has_gone,
-    from records
-    inner join contacts on records.record_key = contacts.record_key
-    group by records.person_id
+    from contacts
+    left join {{ ref('int_contacts__current') }} as converted on contacts.converted_key = converted.record_key
+    group by contacts.person_id
 ),
 
 targeted as (
