@@ -166,7 +166,7 @@ class SqliteReader:
             " order by seq limit ?",
             (first, last, limit),
         )
-        return [StoredEvent(*row) for row in rows]
+        return list(map(StoredEvent._make, rows))
 
     def read_quarantine(self, after: int = 0, limit: int = 1000) -> list[QuarantineEntry]:
         """Up to `limit` rejections with `quarantine_id > after`, in order."""
