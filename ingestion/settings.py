@@ -58,6 +58,11 @@ class Settings(BaseSettings):
     refresh_seconds: float = Field(
         60.0, ge=1, description="How often `handoff work` polls and renews what people read."
     )
+    bulk_slice_seconds: float = Field(
+        2.0,
+        ge=0,
+        description="What a slice of a bulk import may add to a batch of `handoff work`; 0 = all at once.",
+    )
 
     duckdb_memory_limit: str = "4GB"
     duckdb_threads: int = Field(2, ge=1)

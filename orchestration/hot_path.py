@@ -12,7 +12,7 @@ import dagster as dg
 from ingestion.settings import Settings
 from orchestration.assets.doors_out import judge_sync, push_to
 from orchestration.assets.keys import WAREHOUSE_POOL
-from orchestration.assets.landing import land_log
+from orchestration.assets.landing import LandingConfig, land_log
 from orchestration.assets.transform import TransformConfig, bring_up_to_date
 from orchestration.jobs import HOT_PATH, MAX_RUNTIME_SECONDS
 from orchestration.push import SYNC_MODELS
@@ -40,9 +40,9 @@ def _tell(
 
 
 @dg.op(out=dg.Out(dg.Nothing), pool=WAREHOUSE_POOL)
-def land(context: dg.OpExecutionContext) -> None:
+def land(context: dg.OpExecutionContext, config: LandingConfig) -> None:
     """From the event log into raw_events, with the contract's expectations run on the batch."""
-    _tell(context, land_log(Settings(), context.log.warning))
+    _tell(context, land_log(Settings(), context.log.warning, config.bulk_limit))
 
 
 @dg.op(ins={"landed": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool=WAREHOUSE_POOL)

@@ -59,8 +59,13 @@ class Batch:
             "steps": {name: round(value, 3) for name, value in self.steps.items()},
             "rows_landed": self.rows_landed(),
             "rows_pushed": self.rows_pushed(),
+            "bulk_waiting": self.landing("bulk_waiting"),
             "failed_checks": self.failed_checks,
         }
+
+    def landing(self, what: str) -> int:
+        """Of the log's events: `live_events` and `bulk_events` that landed, or `bulk_waiting`."""
+        return int(self.assets.get("raw_events/landings", {}).get(what, 0) or 0)
 
     def rows_landed(self) -> int:
         """Rows that landed in any raw table."""
@@ -129,26 +134,42 @@ def run_batch(
     instance: dg.DagsterInstance,
     as_of: datetime | None = None,
     full_refresh: bool = False,
+    bulk_limit: int | None = None,
 ) -> Batch:
-    """One run of a batch's job in this process, under the writer's lock, with the warehouse held open from its first step to its last."""
+    """One run of a batch's job in this process, under the writer's lock, with the warehouse held open from its first step to its last.
+
+    It takes all there is, or of the bulk lane at most `bulk_limit` events.
+    """
     with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS), held_open(settings):
-        return _run_once(job, instance, as_of, full_refresh)
+        return _run_once(job, instance, as_of, full_refresh, bulk_limit)
 
 
 def _run_once(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, as_of: datetime | None, full_refresh: bool
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    as_of: datetime | None,
+    full_refresh: bool,
+    bulk_limit: int | None,
 ) -> Batch:
     from dagster import DagsterExecutionInterruptedError
     from dagster._core.errors import DagsterAssetCheckFailedError
     from dagster._core.utils import make_new_run_id
 
+    from orchestration.jobs import HOT_PATH
+
     started = time.monotonic()
     run_id = make_new_run_id()
-    config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    config: dict[str, Any] = {
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        "ops": {},
+    }
+    if bulk_limit is not None:
+        landing = "land" if job.name == HOT_PATH else "land_events"
+        config["ops"][landing] = {"config": {"bulk_limit": bulk_limit}}
     if as_of is not None or full_refresh:
         instant = as_of.isoformat() if as_of else ""
         asked = {"as_of": instant, "full_refresh": full_refresh}
-        config["ops"] = {"transform": {"config": asked}}
+        config["ops"]["transform"] = {"config": asked}
     try:
         job.execute_in_process(
             instance=instance,

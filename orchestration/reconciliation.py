@@ -79,7 +79,9 @@ def ingested_files(settings: Settings) -> list[IngestedFile]:
 def reconcile(settings: Settings) -> list[Count]:
     """Log and archive against the warehouse, to the row."""
     from ingestion.connectors import catalog
-    from ingestion.landing.raw_tables import event_tables
+    from ingestion.contracts.registry import RECORD_TABLES
+    from ingestion.landing.raw_tables import landed_through
+    from ingestion.log.interface import LANES
     from ingestion.log.owner import open_reader
 
     counts: list[Count] = []
@@ -101,17 +103,23 @@ def reconcile(settings: Settings) -> list[Count]:
             return int(row[0]) if row else 0
 
         if settings.log_path.exists():
-            schemas, _ = event_tables()
-            records = [table for table in schemas if table != "rejections"]
             with contextlib.closing(open_reader(settings)) as log:
                 last = log.last_seq()
+                reached = (
+                    landed_through(warehouse)
+                    if ("raw_events", "landings") in tables
+                    else dict.fromkeys(LANES, 0)
+                )
+                waiting = {
+                    lane: sum(end - start + 1 for start, end in log.spans(lane, after, last))
+                    for lane, after in reached.items()
+                }
                 refused = 0
                 while batch := log.read_quarantine(after=refused, limit=10_000):
                     refused = batch[-1].quarantine_id
-            in_warehouse = sum(landed("raw_events", table) for table in records)
-            reached = max((landed("raw_events", table, "max(seq)") for table in records), default=0)
+            in_warehouse = sum(landed("raw_events", table) for table in RECORD_TABLES.values())
             counts.append(
-                Count("events accepted by the log", last, in_warehouse, 0, max(last - reached, 0))
+                Count("events accepted by the log", last, in_warehouse, 0, sum(waiting.values()))
             )
             rejected = landed("raw_events", "rejections")
             counts.append(Count("events refused", refused, 0, rejected, refused - rejected))
@@ -122,15 +130,15 @@ def reconcile(settings: Settings) -> list[Count]:
                 if not segments:
                     continue
                 received = sum(segment.rows for segment in segments)
-                reached = landed(f"raw_{system}", resource, "max(segment)")
-                waiting = sum(segment.rows for segment in segments if segment.seq > reached)
+                newest = landed(f"raw_{system}", resource, "max(segment)")
+                behind = sum(segment.rows for segment in segments if segment.seq > newest)
                 counts.append(
                     Count(
                         f"polled from {system}.{resource}",
                         received,
                         landed(f"raw_{system}", resource),
                         0,
-                        waiting,
+                        behind,
                     )
                 )
     return counts

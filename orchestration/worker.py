@@ -19,6 +19,7 @@ import structlog
 from ingestion.errors.catalog import HandoffError
 from ingestion.log.owner import open_reader
 from ingestion.settings import Settings
+from orchestration.bulk_slices import BulkSlices
 from orchestration.instance import open_instance
 from orchestration.micro_batch import Batch, run_batch
 from orchestration.writer_lock import only_worker
@@ -42,9 +43,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where the log ends: the newest `seq` and the newest rejection."""
+    """Where the log ends: the newest `seq` of each lane and the newest rejection."""
 
-    seq: int
+    live_seq: int
+    bulk_seq: int
     quarantine_id: int
 
 
@@ -56,7 +58,8 @@ def work(
 ) -> None:
     """Run batches until `stop` is set; the batch under way is finished first.
 
-    The hot path runs whenever the log has news. A micro-batch (polls, everything people read, the serving file) runs at the start, when a
+    The hot path runs whenever the log has news, and takes a backlog of the bulk lane in slices, so that what comes meanwhile waits for
+    one slice and not for all. A micro-batch (polls, everything people read, the serving file) runs at the start, when a
     policy file changed, and every `refresh_seconds`, less often while news comes without a pause. A batch that fails is logged and tried
     again; nothing of the log is lost by it, as what landed stays and what did not is still in the log. Raises WORKER_RUNNING when this home
     has a worker.
@@ -118,7 +121,9 @@ class _Worker:
         self._on_batch = on_batch
         self._hot = definitions.resolve_job_def(HOT_PATH)
         self._whole = definitions.resolve_job_def(MICRO_BATCH)
-        self._done = Mark(0, 0)
+        self._done = Mark(0, 0, 0)
+        self._slices = BulkSlices(settings.bulk_slice_seconds)
+        self._bulk_waiting = 0
         self._policies: object = None
         self._refreshed_at = float("-inf")
         self._refresh_took = 0.0
@@ -133,13 +138,18 @@ class _Worker:
             # Told before the batch reads the log: what comes in meanwhile is news to the next one.
             mark, policies = self._mark(), self._policy_stamp()
             try:
-                batch = run_batch(self._settings, job, self._instance)
+                slice_ = self._slices.size(somebody_waits=mark.live_seq != self._done.live_seq)
+                batch = run_batch(self._settings, job, self._instance, bulk_limit=slice_)
             except Exception as error:
                 # Whatever it was: a worker that ends leaves every later lead waiting for somebody to notice.
                 self._wait_after(error)
                 continue
             self._failures = 0
             self._done = mark
+            self._bulk_waiting = batch.landing("bulk_waiting")
+            if job is self._hot:
+                bulk = batch.landing("bulk_events")
+                self._slices.learn(batch.landing("live_events") + bulk, bulk, batch.seconds)
             if job is self._whole:
                 self._refreshed_at, self._policies = time.monotonic(), policies
                 self._refresh_took = batch.seconds
@@ -148,7 +158,7 @@ class _Worker:
 
     def _due(self) -> dg.JobDefinition | None:
         age = time.monotonic() - self._refreshed_at
-        has_news = self._mark() != self._done
+        has_news = self._bulk_waiting > 0 or self._mark() != self._done
         patience = self._refresh_took / BUSY_SHARE if has_news else 0.0
         if age >= max(self._settings.refresh_seconds, patience):
             return self._whole
@@ -157,7 +167,8 @@ class _Worker:
         return self._hot if has_news else None
 
     def _mark(self) -> Mark:
-        return Mark(self._reader.last_seq(), self._reader.last_quarantine_id())
+        reader = self._reader
+        return Mark(reader.last_seq("live"), reader.last_seq("bulk"), reader.last_quarantine_id())
 
     def _policy_stamp(self) -> object:
         from models.policies.load import POLICY_FOLDER

@@ -52,7 +52,14 @@ ENVELOPE_COLUMNS: tuple[Column, ...] = (
     ),
     Column("contract_version", "", "text", False, "Version of the contract it was held to, x.y.z."),
     Column("occurred_at", "time", "instant", False, "When it happened at the sender, in UTC."),
-    Column("received_at", "", "instant", False, "When our log took it, in UTC."),
+    Column(
+        "received_at",
+        "",
+        "instant",
+        False,
+        "When our log took it, in UTC; what came in bulk and was overtaken, no earlier than what was"
+        " decided before it.",
+    ),
     Column("trace_parent", "traceparent", "text", True, "W3C trace context it is correlated with."),
     Column(
         "null_fields",

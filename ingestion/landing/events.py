@@ -4,7 +4,9 @@ decides nothing."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Any
@@ -15,10 +17,27 @@ from ingestion.contracts import registry
 from ingestion.contracts.columns import ENVELOPE_COLUMNS, Column, Kind, record_columns
 from ingestion.contracts.instants import parse_instant
 from ingestion.errors.catalog import HandoffError
+from ingestion.landing import columnar
+from ingestion.landing.bulk_order import keep_bulk_order, read_bulk_order
 from ingestion.landing.landed import Landed, Progress
-from ingestion.landing.raw_tables import EVENTS, REJECTIONS, create_system_tables, event_tables
+from ingestion.landing.raw_tables import (
+    EVENTS,
+    LANDINGS,
+    REJECTIONS,
+    create_system_tables,
+    event_tables,
+    landed_through,
+)
 from ingestion.landing.warehouse import RawSchema, open_raw
-from ingestion.log.interface import LogEntry, LogReader, QuarantineEntry
+from ingestion.log.encoding import from_microseconds
+from ingestion.log.interface import (
+    LANES,
+    Lane,
+    LogEntry,
+    LogReader,
+    QuarantineEntry,
+    StoredEvent,
+)
 from ingestion.log.owner import open_reader
 from ingestion.settings import Settings
 
@@ -26,7 +45,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # One load package; parsed in smaller pieces, as parsed JSON takes several times the memory of
-# Arrow.
+# Arrow. Parsing the next load while one is written was measured to gain nothing: both use each core.
 LOAD_EVENTS = 200_000
 PARSE_EVENTS = 20_000
 # A broken sender must not fill the report; the count of rows says the rest.
@@ -47,12 +66,15 @@ _PYTHON_VALUES: dict[Kind, Callable[[Any], Any]] = {
 _TAKEN_AS_THEY_ARE: frozenset[Kind] = frozenset({"text", "integer", "number", "boolean"})
 
 
-def land_events(settings: Settings, progress: Progress | None = None) -> Landed:
-    """Append to raw_events what the log has beyond it when this is called; afterwards every raw
-    table exists, if need be empty.
+def land_events(
+    settings: Settings, progress: Progress | None = None, *, bulk_limit: int | None = None
+) -> Landed:
+    """Append to raw_events what the log has beyond it when this is called: everything live, then
+    everything bulk or `bulk_limit` events of it. Afterwards every raw table exists, if need be
+    empty.
 
-    The cursor is the greatest `seq` of finished loads, so a landing that died is repeated from
-    where it began. Raises WAREHOUSE_LOCKED or WAREHOUSE_CORRUPT.
+    The cursors of the lanes are in the same load as the events, so a landing that died is repeated
+    from where it began. Raises WAREHOUSE_LOCKED or WAREHOUSE_CORRUPT.
     """
     started = time.perf_counter()
     schemas, hints = event_tables()
@@ -62,30 +84,189 @@ def land_events(settings: Settings, progress: Progress | None = None) -> Landed:
         create_system_tables(settings, raw.connection)
         reader = open_reader(settings)
         try:
-            records = [table for table in schemas if table != REJECTIONS]
-            cursor = first = raw.greatest("seq", records)
             refused = raw.greatest("seq", [REJECTIONS])
             # Up to where the log ends now: under steady traffic it never ends.
             end, refused_end = reader.last_seq(), reader.last_quarantine_id()
-            while cursor < end or refused < refused_end:
-                pieces, last = _read_events(reader, cursor, unrepresentable)
-                rejected, last_refused = _read_rejections(reader, refused, schemas[REJECTIONS])
-                pieces += rejected
-                if last == cursor and last_refused == refused:
-                    break
+            through = landed_through(raw.connection)
+            stretches, waiting = _stretches(settings, reader, through, end, bulk_limit)
+            events = _Events(reader, through, end, stretches, bulk_is_whole=not waiting)
+            loads = _Loads(events, reader, refused, refused_end, schemas, unrepresentable)
+            while pieces := loads.read():
                 _append(raw, pieces, rows, progress)
-                cursor, refused = last, last_refused
         finally:
             reader.close()
-        removed = dict(raw.removed)
+        removed = {table: count for table, count in raw.removed.items() if table != LANDINGS}
     return Landed(
         rows,
-        first + 1 if cursor > first else None,
-        cursor if cursor > first else None,
+        events.first,
+        events.last,
         time.perf_counter() - started,
         removed,
         tuple(unrepresentable[:_SHOWN_VALUES]),
+        events.taken["live"],
+        events.taken["bulk"],
+        waiting,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Events `first` to `last` of one lane, to be landed as received no earlier than `floor_us`."""
+
+    lane: Lane
+    first: int
+    last: int
+    floor_us: int = 0
+
+
+def _stretches(
+    settings: Settings, reader: LogReader, through: dict[Lane, int], end: int, limit: int | None
+) -> tuple[list[_Stretch], int]:
+    """What is to be landed, live before bulk, and how many bulk events have to wait; what is taken
+    up of the bulk lane is remembered beside the log."""
+    live = [_Stretch("live", *span) for span in reader.spans("live", through["live"], end)]
+    spans = reader.spans("bulk", through["bulk"], end)
+    if not spans:
+        return live, 0
+    order = read_bulk_order(settings)
+    # What was taken up before is no backlog: it is a landing that died, or a warehouse rebuilt.
+    known = _count(spans, order.taken_through)
+    total = _count(spans, end)
+    budget = total if limit is None else min(max(limit, known), total)
+    taken = list(_first(spans, budget))
+    if taken and taken[-1][1] > order.taken_through:
+        decided = reader.spans("live", 0, through["live"])
+        fresh = next(max(first, order.taken_through + 1) for first, last in taken if last > order.taken_through)  # fmt: skip
+        order = order.with_slice(fresh, taken[-1][1], decided[-1][1] if decided else 0)
+        keep_bulk_order(settings, order)
+    bulk = [
+        _Stretch("bulk", first, last, _received_us(reader, after))
+        for first, last, after in order.parts(taken)
+    ]
+    return live + bulk, total - budget
+
+
+def _count(spans: Sequence[tuple[int, int]], through: int) -> int:
+    return sum(max(min(last, through) - first + 1, 0) for first, last in spans)
+
+
+def _first(spans: Sequence[tuple[int, int]], count: int) -> Iterator[tuple[int, int]]:
+    """The spans of the first `count` positions in `spans`."""
+    for first, last in spans:
+        if count <= 0:
+            return
+        yield first, min(last, first + count - 1)
+        count -= last - first + 1
+
+
+def _received_us(reader: LogReader, seq: int) -> int:
+    found = reader.read_stored(seq, seq, 1) if seq else []
+    return found[0].received_us if found else 0
+
+
+class _Events:
+    """Reads stretches one after the other, and knows how far each lane has come by that."""
+
+    def __init__(
+        self,
+        reader: LogReader,
+        through: dict[Lane, int],
+        end: int,
+        stretches: Sequence[_Stretch],
+        *,
+        bulk_is_whole: bool,
+    ) -> None:
+        self._reader = reader
+        self._end = end
+        self._stretches = deque(stretches)
+        self._is_whole = {"live": True, "bulk": bulk_is_whole}
+        self._at = stretches[0].first if stretches else 0
+        self._through = dict(through)
+        self._marked = dict(through)
+        self._unmarked: dict[Lane, int] = dict.fromkeys(LANES, 0)
+        self.taken: dict[Lane, int] = dict.fromkeys(LANES, 0)
+        self.first: int | None = None
+        self.last: int | None = None
+
+    def read(self, limit: int) -> list[StoredEvent]:
+        """Up to `limit` further events."""
+        found: list[StoredEvent] = []
+        while self._stretches and len(found) < limit:
+            stretch = self._stretches[0]
+            rows = self._reader.read_stored(self._at, stretch.last, limit - len(found))
+            if rows:
+                self._note(stretch.lane, rows)
+                found += (
+                    [
+                        row._replace(received_us=max(row.received_us, stretch.floor_us))
+                        for row in rows
+                    ]
+                    if stretch.floor_us
+                    else rows
+                )
+            if not rows or rows[-1].seq == stretch.last:
+                self._through[stretch.lane] = stretch.last
+                self._stretches.popleft()
+                self._at = self._stretches[0].first if self._stretches else 0
+            else:
+                self._at = rows[-1].seq + 1
+        return found
+
+    def _note(self, lane: Lane, rows: list[StoredEvent]) -> None:
+        first, last = rows[0].seq, rows[-1].seq
+        self.first = first if self.first is None else min(self.first, first)
+        self.last = last if self.last is None else max(self.last, last)
+        self.taken[lane] += len(rows)
+        self._unmarked[lane] += len(rows)
+        self._through[lane] = last
+
+    def mark(self) -> dict[str, int] | None:
+        """The row of `landings` for what was read since the last; None when nothing was."""
+        if not any(self._unmarked.values()):
+            return None
+        left = {stretch.lane for stretch in self._stretches}
+        row: dict[str, int] = {}
+        for lane in LANES:
+            # A lane read to its end needs nothing of the other lane behind that end either.
+            if lane not in left and self._is_whole[lane]:
+                self._through[lane] = self._end
+            row[f"{lane}_after_seq"] = self._marked[lane]
+            row[f"{lane}_through_seq"] = self._through[lane]
+            row[f"{lane}_events"] = self._unmarked[lane]
+        self._marked = dict(self._through)
+        self._unmarked = dict.fromkeys(LANES, 0)
+        return row
+
+
+@dataclass(slots=True)
+class _Loads:
+    """Reads one load after the other: events, how far they bring each lane, and what was refused."""
+
+    events: _Events
+    reader: LogReader
+    refused: int
+    refused_end: int
+    schemas: dict[str, pa.Schema]
+    unrepresentable: list[str]
+
+    def read(self) -> list[tuple[str, pa.Table]]:
+        """The next load's pieces by table; none at the end."""
+        pieces = _read_events(self.events, self.unrepresentable)
+        if marks := self.events.mark():
+            pieces.append((LANDINGS, _row(marks, self.schemas[LANDINGS])))
+        if self.refused < self.refused_end:
+            rejected, self.refused = _read_rejections(
+                self.reader, self.refused, self.schemas[REJECTIONS]
+            )
+            pieces += rejected
+        return pieces
+
+
+def _row(values: dict[str, int], schema: pa.Schema) -> pa.Table:
+    """One row as a table."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([values], schema=schema)
 
 
 def _append(
@@ -101,38 +282,72 @@ def _append(
         grouped.setdefault(table, []).append(piece)
     report = raw.append({table: pa.concat_tables(found) for table, found in grouped.items()})
     for table, count in report.rows.items():
+        if table == LANDINGS:
+            continue
         rows[table] = rows.get(table, 0) + count
     if progress:
         progress(EVENTS, sum(rows.values()))
 
 
-def _read_events(
-    reader: LogReader, after: int, unrepresentable: list[str]
-) -> tuple[list[tuple[str, pa.Table]], int]:
-    """Up to LOAD_EVENTS events as Arrow, with the last `seq` read."""
+def _read_events(events: _Events, unrepresentable: list[str]) -> list[tuple[str, pa.Table]]:
+    """Up to LOAD_EVENTS events as Arrow."""
     pieces: list[tuple[str, pa.Table]] = []
-    last, count = after, 0
+    count = 0
     while count < LOAD_EVENTS:
-        entries = reader.read(last, min(PARSE_EVENTS, LOAD_EVENTS - count))
-        if not entries:
+        stored = events.read(min(PARSE_EVENTS, LOAD_EVENTS - count))
+        if not stored:
             break
-        by_record: dict[str, list[LogEntry]] = {}
-        for entry in entries:
-            try:
-                record = registry.record_of(entry.event["type"])
-            except HandoffError as error:
-                # Accepted under a contract this version no longer has: it stays in the log, and is
-                # said.
-                unrepresentable.append(f"event of seq {entry.seq}: {error.message}")
-                continue
-            by_record.setdefault(record, []).append(entry)
-        for record, found in by_record.items():
-            pieces.append(
-                (registry.RECORD_TABLES[record], to_table(record, found, unrepresentable))
-            )
-        last = entries[-1].seq
-        count += len(entries)
-    return pieces, last
+        pieces += to_tables(stored, unrepresentable)
+        count += len(stored)
+    return pieces
+
+
+def to_tables(
+    stored: Sequence[StoredEvent], unrepresentable: list[str]
+) -> list[tuple[str, pa.Table]]:
+    """Events as rows of their raw tables, in the order they are given in within each."""
+    by_record: dict[str, list[StoredEvent]] = {}
+    for row in stored:
+        by_record.setdefault(columnar.record_guess(row.payload), []).append(row)
+    tables: list[tuple[str, pa.Table]] = []
+    for guess, rows in by_record.items():
+        table = columnar.parse(guess, rows) if guess in registry.RECORD_TABLES else None
+        if table is None:
+            tables += _one_by_one(rows, unrepresentable)
+        else:
+            tables.append((registry.RECORD_TABLES[guess], table))
+    return tables
+
+
+def _one_by_one(
+    stored: Sequence[StoredEvent], unrepresentable: list[str]
+) -> list[tuple[str, pa.Table]]:
+    """The same by parsing each event: what `columnar` is held to, and the way of what it refuses."""
+    by_record: dict[str, list[LogEntry]] = {}
+    for row in stored:
+        entry = parse_entry(row)
+        try:
+            record = registry.record_of(entry.event["type"])
+        except HandoffError as error:
+            # Accepted under a contract this version no longer has: it stays in the log, and is
+            # said.
+            unrepresentable.append(f"event of seq {entry.seq}: {error.message}")
+            continue
+        by_record.setdefault(record, []).append(entry)
+    return [
+        (registry.RECORD_TABLES[record], to_table(record, found, unrepresentable))
+        for record, found in by_record.items()
+    ]
+
+
+def parse_entry(row: StoredEvent) -> LogEntry:
+    """The event of a row; LOG_CORRUPT when it is not JSON."""
+    try:
+        return LogEntry(row.seq, from_microseconds(row.received_us), orjson.loads(row.payload))
+    except (ValueError, OverflowError) as error:
+        raise HandoffError(
+            "LOG_CORRUPT", f"event {row.seq} in the log is not what was appended: {error}"
+        ) from error
 
 
 def _read_rejections(

@@ -22,7 +22,7 @@ from ingestion.landing.joined_rows import Partners, joined, read_partners
 from ingestion.landing.landed import Progress
 from ingestion.landing.mapping import Mapping, RowError, plain_mapping, read_mapping, resolve
 from ingestion.landing.row_files import ReadRow, is_parquet, read_header, read_rows
-from ingestion.log.interface import EventLog, Rejection
+from ingestion.log.interface import EventLog, Lane, Rejection
 from ingestion.log.owner import open_log
 from ingestion.settings import Settings
 
@@ -284,11 +284,19 @@ def _ingest_file(
         if log is None:
             report.accepted += len(good)
         else:
-            bad += _append(log, report, good)
+            noes = [candidate for candidate in good if _is_a_no(candidate)]
+            rest = [candidate for candidate in good if not _is_a_no(candidate)]
+            bad += _append(log, report, rest, "bulk") + _append(log, report, noes, "live")
         _quarantine(log, report, bad, correlation_id, kept)
         report.rows += len(batch)
         if progress:
             progress(str(report.path), report.rows)
+
+
+def _is_a_no(candidate: _Candidate) -> bool:
+    """A consent that is anything but given: whoever it is about must not be written to because it waited its turn."""
+    event = _event(candidate)
+    return registry.record_of(event["type"]) == "consent" and event["data"]["status"] != "granted"
 
 
 def _verdict(candidate: _Candidate, violations: Sequence[Violation]) -> _Candidate:
@@ -299,12 +307,14 @@ def _verdict(candidate: _Candidate, violations: Sequence[Violation]) -> _Candida
     return replace(candidate, code=first.code, path=first.path, message=message)
 
 
-def _append(log: EventLog, report: FileReport, good: list[_Candidate]) -> list[_Candidate]:
+def _append(
+    log: EventLog, report: FileReport, good: list[_Candidate], lane: Lane
+) -> list[_Candidate]:
     """Append what is valid; answers what the log could not take, to be quarantined."""
     if not good:
         return []
     try:
-        answers = log.append([_event(candidate) for candidate in good])
+        answers = log.append([_event(candidate) for candidate in good], lane=lane)
     except HandoffError as error:
         # A fault of the log, not of an event: looking for the one at fault would refuse all.
         if error.entry.status >= 500:
@@ -313,7 +323,10 @@ def _append(log: EventLog, report: FileReport, good: list[_Candidate]) -> list[_
             return [replace(good[0], code=error.code, path=error.path or "", message=error.message)]
         # One event that cannot be stored must not take its neighbours along.
         middle = len(good) // 2
-        return _append(log, report, good[:middle]) + _append(log, report, good[middle:])
+        return [
+            *_append(log, report, good[:middle], lane),
+            *_append(log, report, good[middle:], lane),
+        ]
     conflicts = []
     for candidate, answer in zip(good, answers, strict=True):
         if answer.status == "accepted":

@@ -16,7 +16,8 @@ class Landed:
 
     `removed` counts rows of loads that had died and were landed anew; `unrepresentable` names
     values a column cannot hold (`contacts.birth_date of seq 7: '…'`): they are null there and
-    intact in the log.
+    intact in the log. Of the lanes of the log, `live_events` and `bulk_events` were taken now and
+    `bulk_waiting` have to wait.
     """
 
     rows: dict[str, int]
@@ -25,6 +26,9 @@ class Landed:
     seconds: float
     removed: dict[str, int] = field(default_factory=dict)
     unrepresentable: tuple[str, ...] = ()
+    live_events: int = 0
+    bulk_events: int = 0
+    bulk_waiting: int = 0
 
     @property
     def total(self) -> int:

@@ -224,6 +224,7 @@ class RawSchema:
         self.forget_unfinished_package()
         use_dlt_home(self.settings.dlt_dir)
         import dlt
+        from dlt.common.configuration.utils import get_resolved_traces
 
         pipeline = dlt.pipeline(
             self.dataset,
@@ -235,7 +236,12 @@ class RawSchema:
             dlt.resource([table], name=name, write_disposition="append")
             for name, table in tables.items()
         ]
-        info = pipeline.run(resources, schema=self._dlt_schema(), loader_file_format="parquet")
+        try:
+            info = pipeline.run(resources, schema=self._dlt_schema(), loader_file_format="parquet")
+        finally:
+            # dlt logs how it found each setting for the life of the process, thousands of entries a
+            # load, and through the frames of exceptions in them every table that was ever loaded.
+            get_resolved_traces().clear()
         info.raise_on_failed_jobs()
         load_id = info.loads_ids[0]
         rows = {name: table.num_rows for name, table in tables.items()}

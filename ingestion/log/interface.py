@@ -8,10 +8,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 Event = dict[str, Any]
 AppendStatus = Literal["accepted", "duplicate", "conflict"]
+# `live` is what somebody waits for, `bulk` what may wait its turn: imports of files. The order, the
+# hash chain and the deduplication are one for both; a log written before lanes is all live.
+Lane = Literal["live", "bulk"]
+LANES: tuple[Lane, ...] = ("live", "bulk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,16 @@ class LogEntry:
     seq: int
     received_at: datetime
     event: Event
+
+
+class StoredEvent(NamedTuple):
+    """One event as it stands in the log: `received_us` in microseconds since 1970, `payload` the
+    JSON that `encode_event` wrote.
+    """
+
+    seq: int
+    received_us: int
+    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +105,24 @@ class LogReader(Protocol):
         """Up to `limit` events with `seq > after`, in order of `seq`."""
         ...
 
+    def read_stored(self, first: int, last: int, limit: int) -> list[StoredEvent]:
+        """Up to `limit` events with `first <= seq <= last`, in order and unparsed."""
+        ...
+
     def read_quarantine(self, after: int = 0, limit: int = 1000) -> list[QuarantineEntry]:
         """Up to `limit` rejections with `quarantine_id > after`, in order."""
         ...
 
-    def last_seq(self) -> int:
-        """The newest `seq`; 0 when the log is empty."""
+    def last_seq(self, lane: Lane | None = None) -> int:
+        """The newest `seq`, of one lane or of both; 0 when there is none."""
+        ...
+
+    def spans(self, lane: Lane, after: int, through: int) -> list[tuple[int, int]]:
+        """Where `lane` has events with `after < seq <= through`: the first and last `seq` of each
+        stretch without another lane's, in order.
+
+        `through` may not lie beyond a `last_seq()` asked before; then the answer never changes.
+        """
         ...
 
     def last_quarantine_id(self) -> int:
@@ -135,11 +161,16 @@ class EventLog(LogReader, Protocol):
     when it is sent again.
     """
 
-    def append(self, events: Sequence[Event]) -> list[Appended]:
-        """Append all events in this order in one transaction; one answer per event, in order."""
+    def append(self, events: Sequence[Event], *, lane: Lane = "live") -> list[Appended]:
+        """Append all events in this order in one transaction; one answer per event, in order.
+
+        An event that is there already stays in the lane it came by first.
+        """
         ...
 
-    def append_future(self, events: Sequence[Event]) -> Future[list[Appended]]:
+    def append_future(
+        self, events: Sequence[Event], *, lane: Lane = "live"
+    ) -> Future[list[Appended]]:
         """`append` without waiting: the future is done once the events are on disk."""
         ...
 

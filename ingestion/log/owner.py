@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -33,14 +33,17 @@ from ingestion.log.encoding import (
 )
 from ingestion.log.group_commit import GroupCommit
 from ingestion.log.interface import (
+    LANES,
     Appended,
     ChainReport,
     Event,
     EventLog,
+    Lane,
     LogEntry,
     LogReader,
     QuarantineEntry,
     Rejection,
+    StoredEvent,
 )
 from ingestion.log.sqlite import ROOM_SECONDS, SqliteLog, SqliteReader
 from ingestion.settings import Settings
@@ -146,13 +149,15 @@ class OwnerLog:
         )
         self._acceptor.start()
 
-    def append(self, events: Sequence[Event]) -> list[Appended]:
+    def append(self, events: Sequence[Event], *, lane: Lane = "live") -> list[Appended]:
         """Append all events in one transaction and wait until they are on disk."""
-        return self._log.append(events)
+        return self._log.append(events, lane=lane)
 
-    def append_future(self, events: Sequence[Event]) -> Future[list[Appended]]:
+    def append_future(
+        self, events: Sequence[Event], *, lane: Lane = "live"
+    ) -> Future[list[Appended]]:
         """`append` without waiting."""
-        return self._log.append_future(events)
+        return self._log.append_future(events, lane=lane)
 
     def quarantine(self, rejections: Sequence[Rejection]) -> list[int]:
         """Keep rejections and wait until they are on disk."""
@@ -174,9 +179,17 @@ class OwnerLog:
         """Up to `limit` rejections with `quarantine_id > after`, in order."""
         return self._log.read_quarantine(after, limit)
 
-    def last_seq(self) -> int:
-        """The newest `seq`; 0 when the log is empty."""
-        return self._log.last_seq()
+    def read_stored(self, first: int, last: int, limit: int) -> list[StoredEvent]:
+        """Up to `limit` events with `first <= seq <= last`, in order and unparsed."""
+        return self._log.read_stored(first, last, limit)
+
+    def last_seq(self, lane: Lane | None = None) -> int:
+        """The newest `seq`, of one lane or of both; 0 when there is none."""
+        return self._log.last_seq(lane)
+
+    def spans(self, lane: Lane, after: int, through: int) -> list[tuple[int, int]]:
+        """Where `lane` has events with `after < seq <= through`, as first and last `seq`."""
+        return self._log.spans(lane, after, through)
 
     def last_quarantine_id(self) -> int:
         """The newest `quarantine_id`; 0 when nothing was refused."""
@@ -267,7 +280,7 @@ class OwnerLog:
             request = orjson.loads(frame)
             # All are queued before one is awaited, so that they share a commit.
             waiting = [
-                self._log.append_future(item["events"], ROOM_SECONDS)
+                self._log.append_future(item["events"], ROOM_SECONDS, lane=_lane_of(item))
                 if "events" in item
                 else self._log.quarantine_future(
                     [rejection_from_json(value) for value in item["rejections"]], ROOM_SECONDS
@@ -279,6 +292,13 @@ class OwnerLog:
             return {"error": error.code, "message": error.message}
         except Exception as error:
             return {"error": "INTERNAL", "message": f"{type(error).__name__} in the log's owner"}
+
+
+def _lane_of(item: dict[str, Any]) -> Lane:
+    lane = item.get("lane", "live")
+    if lane not in LANES:
+        raise ValueError(f"unknown lane {lane!r}; known: {', '.join(LANES)}")
+    return cast(Lane, lane)
 
 
 def _answer_to_json(answer: Sequence[Any]) -> list[Any]:
@@ -315,16 +335,19 @@ class ClientLog:
         )
         self._closed = False
 
-    def append(self, events: Sequence[Event]) -> list[Appended]:
+    def append(self, events: Sequence[Event], *, lane: Lane = "live") -> list[Appended]:
         """Hand over all events and wait until the owner has them on disk."""
-        return self.append_future(events, ROOM_SECONDS).result()
+        return self.append_future(events, ROOM_SECONDS, lane=lane).result()
 
     def append_future(
-        self, events: Sequence[Event], room_seconds: float = 0.0
+        self, events: Sequence[Event], room_seconds: float = 0.0, *, lane: Lane = "live"
     ) -> Future[list[Appended]]:
         """`append` without waiting; encoding errors are raised here."""
         payloads = [encode_event(event).payload for event in events]
-        item = {"events": [orjson.Fragment(payload) for payload in payloads]}
+        item: dict[str, Any] = {"events": [orjson.Fragment(payload) for payload in payloads]}
+        # Unsaid when live: an owner that was started before there were lanes takes that too.
+        if lane != "live":
+            item["lane"] = lane
         return self._submit(item, len(payloads), sum(map(len, payloads)), room_seconds)
 
     def quarantine(self, rejections: Sequence[Rejection]) -> list[int]:
@@ -358,9 +381,17 @@ class ClientLog:
         """Up to `limit` rejections with `quarantine_id > after`, in order."""
         return self._reader.read_quarantine(after, limit)
 
-    def last_seq(self) -> int:
-        """The newest `seq`; 0 when the log is empty."""
-        return self._reader.last_seq()
+    def read_stored(self, first: int, last: int, limit: int) -> list[StoredEvent]:
+        """Up to `limit` events with `first <= seq <= last`, in order and unparsed."""
+        return self._reader.read_stored(first, last, limit)
+
+    def last_seq(self, lane: Lane | None = None) -> int:
+        """The newest `seq`, of one lane or of both; 0 when there is none."""
+        return self._reader.last_seq(lane)
+
+    def spans(self, lane: Lane, after: int, through: int) -> list[tuple[int, int]]:
+        """Where `lane` has events with `after < seq <= through`, as first and last `seq`."""
+        return self._reader.spans(lane, after, through)
 
     def last_quarantine_id(self) -> int:
         """The newest `quarantine_id`; 0 when nothing was refused."""

@@ -38,9 +38,11 @@ from ingestion.log.interface import (
     AppendStatus,
     ChainReport,
     Event,
+    Lane,
     LogEntry,
     QuarantineEntry,
     Rejection,
+    StoredEvent,
 )
 
 # SQLite before this loses data when a checkpoint resets the WAL while another connection writes.
@@ -73,15 +75,20 @@ create table if not exists quarantine (
     event_type text,
     contract_version text
 ) strict;
+create table if not exists bulk_ranges (
+    first_seq integer primary key,
+    last_seq integer not null
+) strict;
 """
 
 
 @dataclass(frozen=True, slots=True)
 class _Submission:
-    """What one caller handed in: events or rejections, never both."""
+    """What one caller handed in: events of one lane, or rejections, never both."""
 
     events: list[EncodedEvent]
     rejections: list[Rejection]
+    lane: Lane = "live"
 
 
 def _placeholders(rows: int, columns: int) -> str:
@@ -125,7 +132,10 @@ class SqliteReader:
             self._connection.set_busy_timeout(5_000)
         try:
             return self._connection.execute(sql, values).fetchall()
-        except apsw.SQLError:
+        except apsw.SQLError as error:
+            # No owner that knows lanes has opened this log yet: all of it is live.
+            if "no such table: bulk_ranges" in str(error):
+                return []
             # The owner has created the file but not yet its tables.
             tables = self._connection.execute("select count(*) from sqlite_schema").get
             if tables == 0:
@@ -149,6 +159,15 @@ class SqliteReader:
                 "LOG_CORRUPT", f"event {seq} in {self._path} is not what was appended: {error}"
             ) from error
 
+    def read_stored(self, first: int, last: int, limit: int) -> list[StoredEvent]:
+        """Up to `limit` events with `first <= seq <= last`, in order and unparsed."""
+        rows = self._rows(
+            "select seq, received_us, payload from events where seq between ? and ?"
+            " order by seq limit ?",
+            (first, last, limit),
+        )
+        return list(map(StoredEvent._make, rows))
+
     def read_quarantine(self, after: int = 0, limit: int = 1000) -> list[QuarantineEntry]:
         """Up to `limit` rejections with `quarantine_id > after`, in order."""
         rows = self._rows(
@@ -161,10 +180,40 @@ class SqliteReader:
             QuarantineEntry(row[0], from_microseconds(row[1]), Rejection(*row[2:])) for row in rows
         ]
 
-    def last_seq(self) -> int:
-        """The newest `seq`; 0 when the log is empty."""
+    def last_seq(self, lane: Lane | None = None) -> int:
+        """The newest `seq`, of one lane or of both; 0 when there is none."""
         rows = self._rows("select max(seq) from events")
-        return (rows[0][0] or 0) if rows else 0
+        newest: int = (rows[0][0] or 0) if rows else 0
+        if lane is None or newest == 0:
+            return newest
+        # Ranges that touch are one, so what stands before a range is live.
+        found = self._rows(
+            "select first_seq, last_seq from bulk_ranges where first_seq <= ?"
+            " order by first_seq desc limit 1",
+            (newest,),
+        )
+        first, last = found[0] if found else (newest + 1, 0)
+        if lane == "bulk":
+            return int(min(last, newest))
+        return newest if last < newest else int(first) - 1
+
+    def spans(self, lane: Lane, after: int, through: int) -> list[tuple[int, int]]:
+        """Where `lane` has events with `after < seq <= through`, as first and last `seq`."""
+        if through <= after:
+            return []
+        # From the range that `after` lies in or behind: a log of years has many before it.
+        rows = self._rows(
+            "select first_seq, last_seq from bulk_ranges where first_seq <= ? and first_seq >="
+            " coalesce((select max(first_seq) from bulk_ranges where first_seq <= ?), 0)"
+            " order by first_seq",
+            (through, after + 1),
+        )
+        bulk = [(max(first, after + 1), min(last, through)) for first, last in rows if last > after]
+        if lane == "bulk":
+            return bulk
+        starts = [after + 1, *(last + 1 for _, last in bulk)]
+        ends = [*(first - 1 for first, _ in bulk), through]
+        return [(first, last) for first, last in zip(starts, ends, strict=True) if first <= last]
 
     def last_quarantine_id(self) -> int:
         """The newest `quarantine_id`; 0 when nothing was refused."""
@@ -280,6 +329,7 @@ class SqliteLog:
         self._suspect = False
         self._last_seq = 0
         self._head = GENESIS
+        self._newest_range: tuple[int, int] | None = None
         try:
             _create_private(path)
             self._connection = self._open()
@@ -296,12 +346,12 @@ class SqliteLog:
 
     # -- appending ---------------------------------------------------------------------------
 
-    def append(self, events: Sequence[Event]) -> list[Appended]:
+    def append(self, events: Sequence[Event], *, lane: Lane = "live") -> list[Appended]:
         """Append all events in one transaction and wait until they are on disk."""
-        return self.append_future(events, ROOM_SECONDS).result()
+        return self.append_future(events, ROOM_SECONDS, lane=lane).result()
 
     def append_future(
-        self, events: Sequence[Event], room_seconds: float = 0.0
+        self, events: Sequence[Event], room_seconds: float = 0.0, *, lane: Lane = "live"
     ) -> Future[list[Appended]]:
         """`append` without waiting for the disk; waits `room_seconds` for room in a full queue.
 
@@ -309,7 +359,7 @@ class SqliteLog:
         """
         encoded = [encode_event(event) for event in events]
         size = sum(len(event.payload) for event in encoded)
-        return self._submit(_Submission(encoded, []), len(encoded), size, room_seconds)
+        return self._submit(_Submission(encoded, [], lane), len(encoded), size, room_seconds)
 
     def quarantine(self, rejections: Sequence[Rejection]) -> list[int]:
         """Keep rejections and wait until they are on disk."""
@@ -346,9 +396,17 @@ class SqliteLog:
         """Up to `limit` rejections with `quarantine_id > after`, in order."""
         return self._reader.read_quarantine(after, limit)
 
-    def last_seq(self) -> int:
-        """The newest `seq`; 0 when the log is empty."""
-        return self._reader.last_seq()
+    def read_stored(self, first: int, last: int, limit: int) -> list[StoredEvent]:
+        """Up to `limit` events with `first <= seq <= last`, in order and unparsed."""
+        return self._reader.read_stored(first, last, limit)
+
+    def last_seq(self, lane: Lane | None = None) -> int:
+        """The newest `seq`, of one lane or of both; 0 when there is none."""
+        return self._reader.last_seq(lane)
+
+    def spans(self, lane: Lane, after: int, through: int) -> list[tuple[int, int]]:
+        """Where `lane` has events with `after < seq <= through`, as first and last `seq`."""
+        return self._reader.spans(lane, after, through)
 
     def last_quarantine_id(self) -> int:
         """The newest `quarantine_id`; 0 when nothing was refused."""
@@ -402,12 +460,16 @@ class SqliteLog:
             newest = connection.execute(
                 "select seq, chain from events order by seq desc limit 1"
             ).fetchall()
+            ranges = connection.execute(
+                "select first_seq, last_seq from bulk_ranges order by first_seq desc limit 1"
+            ).fetchall()
         except Exception:
             connection.close()
             raise
         self._last_seq, self._head = (0, GENESIS)
         for seq, chain in newest:
             self._last_seq, self._head = cast(int, seq), cast(bytes, chain)
+        self._newest_range = cast("tuple[int, int]", ranges[0]) if ranges else None
         return connection
 
     def _count_wal_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
@@ -445,6 +507,7 @@ class SqliteLog:
             appended, seq, head = self._insert_events(
                 [event for submission in group for event in submission.events], received_us
             )
+            newest_range = self._insert_ranges(group, appended)
             kept = self._insert_rejections(
                 [item for submission in group for item in submission.rejections], received_us
             )
@@ -454,7 +517,7 @@ class SqliteLog:
                 with suppress(apsw.Error):
                     connection.execute("rollback")
             raise
-        self._last_seq, self._head = seq, head
+        self._last_seq, self._head, self._newest_range = seq, head, newest_range
         answers: list[list[Appended] | list[int]] = []
         next_event = next_rejection = 0
         for submission in group:
@@ -506,6 +569,27 @@ class SqliteLog:
                 [value for row in rows[start:end] for value in row],
             )
         return answers, seq, head
+
+    def _insert_ranges(
+        self, group: list[_Submission], appended: list[Appended]
+    ) -> tuple[int, int] | None:
+        """Note which of the group's new events are bulk; answers the newest range of all."""
+        newest, start = self._newest_range, 0
+        for submission in group:
+            answers = appended[start : start + len(submission.events)]
+            start += len(submission.events)
+            # New events of one submission follow each other: nothing else appends in between.
+            new = [answer.seq for answer in answers if answer.status == "accepted"]
+            if submission.lane == "live" or not new:
+                continue
+            if newest is not None and newest[1] == new[0] - 1:
+                newest = (newest[0], new[-1])
+                sql = "update bulk_ranges set last_seq = ?2 where first_seq = ?1"
+            else:
+                newest = (new[0], new[-1])
+                sql = "insert into bulk_ranges (first_seq, last_seq) values (?1, ?2)"
+            self._connection.execute(sql, newest)
+        return newest
 
     def _insert_rejections(self, rejections: list[Rejection], received_us: int) -> list[int]:
         answers: list[int] = []

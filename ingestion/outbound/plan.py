@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingestion.durable_file import write_atomically
 from ingestion.errors.catalog import HandoffError
 
 if TYPE_CHECKING:
@@ -249,22 +249,6 @@ def load_plan(folder: Path, plan_id: str) -> Plan:
     if not is_whole:
         raise HandoffError("PLAN_TAMPERED", f"{path} does not match its seal")
     return plan
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces `path` by a file with `text`, on disk before the name changes; mode 0600."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _operations(rows: pa.Table | Sequence[Mapping[str, Any]]) -> tuple[Operation, ...]:

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ingestion.durable_file import write_atomically
 from ingestion.log.interface import LogReader
-from ingestion.outbound.plan import Operation, write_atomically
+from ingestion.outbound.plan import Operation
 
 SOURCE = "handoff/outbound"
 TYPE = "com.handoff.receipt"

@@ -12,6 +12,7 @@ from ingestion.contracts.registry import RECORD_TABLES
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing import events, polls
 from ingestion.landing.landed import Landed
+from ingestion.landing.raw_tables import LANDINGS
 from ingestion.landing.warehouse import connect
 from ingestion.settings import Settings
 from orchestration.assets.keys import FRESHNESS, WAREHOUSE_POOL, owners_of, table_key
@@ -46,6 +47,12 @@ POLICY_TABLES = (
     "kpi_settings",
     "kpi_activity_types",
 )
+
+
+class LandingConfig(dg.Config):
+    """`bulk_limit`: events of the bulk lane to land at most; all of them without."""
+
+    bulk_limit: int | None = None
 
 
 MEETS_CONTRACT = "meets_contract"
@@ -106,24 +113,30 @@ def load_policies(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeR
 
 @dg.multi_asset(
     name="land_events",
-    specs=[raw_spec("raw_events", table, kinds={"dlt", "duckdb"}) for table in EVENT_TABLES],
+    specs=[
+        *(raw_spec("raw_events", table, kinds={"dlt", "duckdb"}) for table in EVENT_TABLES),
+        raw_spec("raw_events", LANDINGS, kinds={"dlt", "duckdb"}),
+    ],
     check_specs=[_contract_check(table_key("raw_events", table)) for table in EVENT_TABLES],
     pool=WAREHOUSE_POOL,
 )
 def land_events(
-    context: dg.AssetExecutionContext,
+    context: dg.AssetExecutionContext, config: LandingConfig
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """From the event log into raw_events, with the contract's expectations run on the batch."""
-    yield from land_log(Settings(), context.log.warning, EVENT_TABLES)
+    yield from land_log(Settings(), context.log.warning, config.bulk_limit, EVENT_TABLES)
 
 
 def land_log(
-    settings: Settings, warn: Callable[[str], None], tables: Sequence[str] | None = None
+    settings: Settings,
+    warn: Callable[[str], None],
+    bulk_limit: int | None = None,
+    tables: Sequence[str] | None = None,
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Land the log and tell of each of `tables`, by default of those that something landed in."""
+    """Land the log, of the bulk lane at most `bulk_limit` events, and tell of each of `tables`, by default of those that something landed in."""
     report("landing events from the log")
     with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
-        landed = events.land_events(settings)
+        landed = events.land_events(settings, bulk_limit=bulk_limit)
         frames = _newest_frames(settings, "raw_events", _landed_tables(landed, EVENT_TABLES))
     for note in landed.unrepresentable:
         warn(f"kept in the log, null in the warehouse: {note}")
@@ -131,6 +144,14 @@ def land_log(
         key = table_key("raw_events", table)
         yield dg.MaterializeResult(asset_key=key, metadata=_landed_metadata(landed, table))
         yield _meets_contract(key, f"raw_events__{table}", frames.get(table))
+    yield dg.MaterializeResult(
+        asset_key=table_key("raw_events", LANDINGS),
+        metadata={
+            "live_events": landed.live_events,
+            "bulk_events": landed.bulk_events,
+            "bulk_waiting": landed.bulk_waiting,
+        },
+    )
 
 
 def _meets_contract(

@@ -657,7 +657,7 @@ def test_readiness_follows_the_log(tmp_path: Path) -> None:
 class BrokenLog(SqliteLog):
     """A fault nobody foresaw."""
 
-    def append_future(self, events: Any, room_seconds: float = 0.0) -> Any:
+    def append_future(self, events: Any, room_seconds: float = 0.0, **options: Any) -> Any:
         raise ZeroDivisionError("secret detail")
 
 

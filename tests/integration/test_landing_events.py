@@ -3,6 +3,7 @@ elsewhere."""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -268,6 +269,25 @@ def test_a_warehouse_in_use_by_another_process_says_so(settings: Settings) -> No
         holder.communicate("")
     assert caught.value.code == "WAREHOUSE_LOCKED"
     assert land_events(settings).rows == {}
+
+
+def test_a_process_that_lands_for_long_keeps_nothing_of_it(settings: Settings) -> None:
+    """dlt's log of resolved settings kept every table of every load: a worker grew by all it landed."""
+    schema = pa.schema([pa.field("seq", pa.int64())])
+
+    def land() -> tuple[int, int]:
+        table = pa.table({"seq": range(50_000)}, schema=schema)
+        warehouse.load(settings, "raw_x", {"t": table}, {})
+        del table
+        gc.collect()
+        return pa.total_allocated_bytes(), len(gc.get_objects())
+
+    land()
+    bytes_before, objects_before = land()
+    for _ in range(3):
+        bytes_after, objects_after = land()
+    assert bytes_after <= bytes_before
+    assert objects_after < objects_before + 1_000
 
 
 def test_a_damaged_warehouse_says_how_to_rebuild_it(settings: Settings) -> None:

@@ -82,8 +82,8 @@ def vfs() -> Iterator[RecordingVfs]:
 class EagerLog(SqliteLog):
     """What this test must catch: it answers as soon as an event is queued."""
 
-    def append_future(self, events: Any, room_seconds: float = 0.0) -> Future[Any]:
-        super().append_future(events, room_seconds)
+    def append_future(self, events: Any, room_seconds: float = 0.0, **options: Any) -> Future[Any]:
+        super().append_future(events, room_seconds, **options)
         answered: Future[Any] = Future()
         answered.set_result([])
         return answered

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -101,3 +103,72 @@ def test_what_comes_in_is_a_lead_at_once_and_the_worker_stops_whole(
     assert company.rows(
         "select count(*) from marts.fct_handoff_latency join marts.dim_people using (person_id) where last_name like 'worker-%'"
     ) == [(2,)]
+
+
+def contacts_file(path: Path, rows: int) -> Path:
+    """An import of people nobody has heard of."""
+    with path.open("w") as file:
+        file.write("system,record_id,occurred_at,email,last_name,country\n")
+        for number in range(rows):
+            who = f"imported-{number}"
+            file.write(
+                f"web,{who},2026-01-05T10:00:00Z,{who}@x{number % 997}.example.com,{who},DE\n"
+            )
+    return path
+
+
+def while_importing(
+    company: Any, home: Path, rows: int, **variables: str
+) -> tuple[float, float, list[float]]:
+    """Seconds a form submit takes without an import, seconds from the import to its last row in the warehouse, and
+    those of each form submit sent meanwhile."""
+    company = company.at(home)
+    worker = company.start("work", "--refresh", "600", "--json", **variables)
+    wait_until(lambda: '"run_micro_batch"' in worker.printed())
+
+    def one(number: int) -> float:
+        log.append(submits(number))
+        return wait_until(lambda: f"worker-{number}" in leads(company), 300)
+
+    with contextlib.closing(open_log(company.settings)) as log:
+        first = int(time.time() * 1000)
+        one(first)
+        alone = one(first + 1)
+        started = time.monotonic()
+        done = company.handoff(
+            "ingest", str(contacts_file(home / "people.csv", rows)), "--type", "contact"
+        )
+        assert done.code == 0, done.err
+        took, number = [], first + 2
+        while len(took) < 2 or '"bulk_waiting": 0' not in worker.printed().splitlines()[-1]:
+            took.append(one(number))
+            number += 1
+        drained = time.monotonic() - started
+    worker.send(signal.SIGTERM)
+    assert worker.wait().code == 0
+    settled = company.handoff("run", "--json")
+    assert settled.code == 0, settled.err
+    assert company.rows(
+        "select count(*) from marts.dim_people where last_name like 'imported-%'"
+    ) == [(rows,)]
+    return alone, drained, took
+
+
+def test_a_form_submit_does_not_wait_for_an_import(company: Any, copied: Any) -> None:
+    alone, _, took = while_importing(company, copied.home, 15_000)
+    assert max(took) < alone + 20
+    assert len(took) >= 2
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(900)
+def test_a_form_submit_waits_for_a_slice_of_an_import_and_without_slices_for_all_of_it(
+    company: Any, copied: Any, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(copied.home, other)
+    alone, drained, took = while_importing(company, copied.home, 100_000)
+    _, at_once, waited = while_importing(company, other, 100_000, HANDOFF_BULK_SLICE_SECONDS="0")
+    print("alone", alone, "slices", drained, took, "at once", at_once, waited)
+    assert max(took) < max(waited)
+    assert sorted(took)[len(took) // 2] < alone + 8
