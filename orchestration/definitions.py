@@ -16,6 +16,7 @@ from orchestration.assets.transform import (
 )
 from orchestration.hot_path import run_hot_path
 from orchestration.jobs import jobs
+from orchestration.rebuild import rebuild_warehouse
 from orchestration.schedules import schedules
 from orchestration.sensors import sensors
 
@@ -39,7 +40,7 @@ def defs() -> dg.Definitions:
         asset_checks=[validate_sync, test_warehouse],
         # Materialising from the UI too: a process per step costs seconds, and one process writes the warehouse.
         executor=dg.in_process_executor,
-        jobs=[*jobs(list(test_warehouse.check_keys)), run_hot_path],
+        jobs=[*jobs(list(test_warehouse.check_keys)), run_hot_path, rebuild_warehouse],
         sensors=sensors(),
         schedules=schedules(),
     )

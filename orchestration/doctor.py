@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -89,6 +90,7 @@ def examine(
         ("event log", partial(_event_log, whole=whole_log, say=say)),
         ("warehouse", _warehouse),
         ("serving file", _serving),
+        ("rebuild", _rebuild),
         ("time zones", _time_zones),
         ("systems", _systems),
     ]
@@ -227,9 +229,31 @@ def _serving(settings: Settings) -> str:
     return f"{settings.serving_path} ({row[0] if row else 0} marts, storage version {header[12]})"
 
 
+def _rebuild(settings: Settings) -> str:
+    from orchestration.side_build import build_under_way, newest_build
+
+    if (build := build_under_way(settings)) is not None:
+        since = (datetime.now(UTC) - build.started_at).total_seconds()
+        return f"process {build.pid} is at it for {since:.0f} s, now {build.stage}: {build.reason}"
+    build = newest_build(settings)
+    if build is None:
+        return "none beside the warehouse in use yet"
+    at = f"{build.started_at:%Y-%m-%d %H:%M} UTC"
+    if build.error is not None:
+        raise _Unwell(
+            f"the one of {at} failed: {build.error['code']}: {build.error['message']}",
+            build.error["remedy"] or "The worker tries it again.",
+        )
+    if not build.is_finished:
+        raise _Unwell(
+            f"the one of {at} was ended while {build.stage}",
+            "Nothing is broken; `handoff work` deletes what it left, and starts it again.",
+        )
+    return f"the one of {at} took {build.seconds:.0f} s: {build.reason or build.stage}"
+
+
 def _time_zones(_: Settings) -> str:
     """Python and DuckDB carry a time-zone database each; both are asked the same wall clocks."""
-    from datetime import UTC, datetime
     from zoneinfo import ZoneInfo
 
     import duckdb

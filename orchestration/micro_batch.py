@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.warehouse import held_open
 from ingestion.settings import Settings
 from orchestration.data_docs import refresh_data_docs
 from orchestration.instance import PID_TAG, open_instance
-from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer, writer_patience
+from orchestration.policy_rows import rebuild_reason
+from orchestration.progress import report
+from orchestration.side_build import in_place
+from orchestration.warehouse_copy import lacking_room
+from orchestration.writer_lock import (
+    WRITER_WAIT_SECONDS,
+    running_worker,
+    warehouse_writer,
+    writer_patience,
+)
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -23,6 +36,10 @@ if TYPE_CHECKING:
 MAX_BATCHES = 3
 
 BLOCKING_CHECK = "may_be_sent"
+
+_LOOK_SECONDS = 0.2
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +108,19 @@ def run_micro_batches(
     """Land, transform, validate, publish, plan, apply and confirm; then once more for the receipts.
 
     Raises WAREHOUSE_LOCKED at once when another process is writing, and otherwise the error that stopped the batch. What a stopped batch
-    had finished stays, and the next run goes on from there.
+    had finished stays, and the next run goes on from there. Where a worker runs, what has to be rebuilt is rebuilt beside first, and the
+    worker's leads do not wait for it.
     """
     from orchestration.definitions import defs
     from orchestration.jobs import MICRO_BATCH
 
     batches: list[Batch] = []
+    rebuilds_in_place = running_worker(settings) is None
+    if not rebuilds_in_place:
+        rebuilds_in_place = not _rebuild_beside(settings, full_refresh, as_of)
+        full_refresh = full_refresh and rebuilds_in_place
     with (
+        in_place() if rebuilds_in_place else contextlib.nullcontext(),
         warehouse_writer(settings, wait_seconds=writer_patience(settings)),
         open_instance(settings) as instance,
     ):
@@ -114,6 +137,28 @@ def run_micro_batches(
             raise
         pages = refresh_data_docs(settings)
     return RunReport(tuple(batches), pages)
+
+
+def _rebuild_beside(settings: Settings, asked: bool, as_of: datetime | None) -> bool:
+    """Rebuild beside what has to be, and wait for it; False where there is no room for that."""
+    from orchestration.rebuild import start_rebuild
+
+    with warehouse_writer(settings, wait_seconds=writer_patience(settings)):
+        reason = "asked for" if asked else rebuild_reason(settings)
+        if reason is None or not settings.warehouse_path.exists():
+            return reason is None
+        if (lack := lacking_room(settings)) is not None:
+            _log.warning("rebuild_in_place", reason=reason, because=lack)
+            return False
+    rebuilding = start_rebuild(settings, asked=asked, as_of=as_of)
+    try:
+        while not rebuilding.wait(_LOOK_SECONDS):
+            report(f"rebuilding beside: {rebuilding.build().stage}")
+    finally:
+        rebuilding.stop()
+    if (error := rebuilding.build().error) is not None:
+        raise HandoffError(error["code"], error["message"], remedy=error["remedy"] or None)
+    return True
 
 
 def run_hot_path(settings: Settings) -> Batch:
@@ -140,36 +185,31 @@ def run_batch(
 
     It takes all there is, or of the bulk lane at most `bulk_limit` events.
     """
+    from orchestration.jobs import HOT_PATH
+
     with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS), held_open(settings):
-        return _run_once(job, instance, as_of, full_refresh, bulk_limit)
+        asked: dict[str, dict[str, Any]] = {}
+        if bulk_limit is not None:
+            asked["land" if job.name == HOT_PATH else "land_events"] = {"bulk_limit": bulk_limit}
+        if as_of is not None or full_refresh:
+            instant = as_of.isoformat() if as_of else ""
+            asked["transform"] = {"as_of": instant, "full_refresh": full_refresh}
+        return run_once(job, instance, asked)
 
 
-def _run_once(
-    job: dg.JobDefinition,
-    instance: dg.DagsterInstance,
-    as_of: datetime | None,
-    full_refresh: bool,
-    bulk_limit: int | None,
+def run_once(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, asked: Mapping[str, Mapping[str, Any]]
 ) -> Batch:
+    """One run of a job in this process, `asked` being the configuration of its ops by name; no lock is taken."""
     from dagster import DagsterExecutionInterruptedError
     from dagster._core.errors import DagsterAssetCheckFailedError
     from dagster._core.utils import make_new_run_id
 
-    from orchestration.jobs import HOT_PATH
-
     started = time.monotonic()
     run_id = make_new_run_id()
-    config: dict[str, Any] = {
-        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-        "ops": {},
-    }
-    if bulk_limit is not None:
-        landing = "land" if job.name == HOT_PATH else "land_events"
-        config["ops"][landing] = {"config": {"bulk_limit": bulk_limit}}
-    if as_of is not None or full_refresh:
-        instant = as_of.isoformat() if as_of else ""
-        asked = {"as_of": instant, "full_refresh": full_refresh}
-        config["ops"]["transform"] = {"config": asked}
+    config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    if asked:
+        config["ops"] = {name: {"config": dict(values)} for name, values in asked.items()}
     try:
         job.execute_in_process(
             instance=instance,

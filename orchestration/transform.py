@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -186,19 +187,21 @@ def transform(
     as_of: datetime,
     full_refresh: bool = False,
     scope: Scope = "everything",
+    as_made: bool = False,
     on_node: Callable[[NodeResult], None] | None = None,
 ) -> Transformed:
     """Bring the models of `scope` up to what has landed, touching only what changed; raises TRANSFORM_FAILED with dbt's own words.
 
     A full refresh, always of everything, is taken when asked for, on a new warehouse, when the active policies or the models changed, and
-    when `as_of` lies before the last one: in each case rows outside the batch would come out differently.
+    when `as_of` lies before the last one: in each case rows outside the batch would come out differently. With `as_made` changed models
+    wait for the rebuild beside (`orchestration.side_build`): the ones the warehouse was made with go on, as far as they are still known.
     """
     started = time.monotonic()
-    parsed = manifest(settings)
-    code_hash = _code_hash(parsed)
     with _connect(settings) as connection:
         connection.execute(_STATE_DDL)
         last = _last_state(connection)
+    parsed, code_hash = _models(settings, last if as_made else None)
+    with _connect(settings) as connection:
         through = _newest_load(connection)
         policy_hash = _policy_hash(connection)
         reason = _full_refresh_reason(full_refresh, last, as_of, policy_hash, code_hash)
@@ -220,7 +223,7 @@ def transform(
     else:
         command = ["run", "--select", *_stale_decisions(parsed, news)]
     variables = json.dumps({"as_of": as_of.isoformat(), "since": since, "since_as_of": since_as_of})
-    nodes = _invoke(settings, [*command, "--vars", variables], on_node)
+    nodes = _invoke(settings, [*command, "--vars", variables], on_node, parsed)
     failed = [node for node in nodes if node.status in ("error", "fail")]
     if failed:
         first = failed[0]
@@ -228,6 +231,7 @@ def transform(
             "TRANSFORM_FAILED", f"{first.schema}.{first.name}: {(first.message or '').strip()}"
         )
     seconds = time.monotonic() - started
+    keep_models(settings, code_hash, parsed)
     with _connect(settings) as connection:
         connection.execute("begin")
         connection.execute("delete from ops.rebuilds_begun")
@@ -262,6 +266,67 @@ def transform(
     return Transformed(
         nodes, as_of, since, through, reason is not None, reason or "batch", seconds, scope, rows
     )
+
+
+@dataclass(frozen=True, slots=True)
+class MadeWith:
+    """Hashes of the active policies and of the models that a warehouse was made with."""
+
+    policy_hash: str
+    code_hash: str
+
+
+def made_with(settings: Settings) -> MadeWith | None:
+    """What every row of the warehouse was made with; None while it was never made whole, or a rebuild of it died."""
+    with _connect(settings) as connection:
+        connection.execute(_STATE_DDL)
+        last = _last_state(connection)
+        if last is None or connection.execute("from ops.rebuilds_begun").fetchone():
+            return None
+    return MadeWith(last.policy_hash, last.code_hash)
+
+
+def code_hash_now(settings: Settings) -> str:
+    """Hash of the models as they stand in the project."""
+    return _code_hash(manifest(settings))
+
+
+def keep_models(settings: Settings, code_hash: str, parsed: Manifest) -> None:
+    """Keep the models a warehouse was made with until it is made with others: only they can add a batch to it."""
+    from dbt.parser.manifest import extended_mashumaro_encoder
+
+    path = _kept_models(settings, code_hash)
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_bytes(parsed.to_msgpack(extended_mashumaro_encoder))
+    part.replace(path)
+
+
+def forget_models(settings: Settings, code_hash: str) -> None:
+    """Delete all kept models but these."""
+    for path in _kept_models(settings, code_hash).parent.glob("*"):
+        if path.stem != code_hash:
+            path.unlink(missing_ok=True)
+
+
+def _kept_models(settings: Settings, code_hash: str) -> Path:
+    return settings.artifacts_dir / "dbt" / "made_with" / f"{code_hash}.msgpack"
+
+
+def _models(settings: Settings, last: _State | None) -> tuple[Manifest, str]:
+    """The parsed project and its hash: the one `last` was made with where that is asked for and known, otherwise as it stands."""
+    if last is not None:
+        if last.code_hash not in _manifests:
+            path = _kept_models(settings, last.code_hash)
+            # Whatever another version of dbt wrote and this one cannot read.
+            with contextlib.suppress(Exception):
+                _manifests[last.code_hash] = _load(path)
+        if last.code_hash in _manifests:
+            return _manifests[last.code_hash], last.code_hash
+    parsed = manifest(settings)
+    return parsed, _code_hash(parsed)
 
 
 def latency_figures(settings: Settings, as_of: datetime) -> dict[str, float]:
@@ -325,18 +390,19 @@ def run_tests(
     settings: Settings, on_node: Callable[[NodeResult], None] | None = None
 ) -> tuple[NodeResult, ...]:
     """Run every data test on the warehouse as it stands."""
-    return _invoke(settings, ["test", "--exclude-resource-type", "unit_test"], on_node)
+    arguments = ["test", "--exclude-resource-type", "unit_test"]
+    return _invoke(settings, arguments, on_node, manifest(settings))
 
 
 def _invoke(
     settings: Settings,
     arguments: Sequence[str],
     on_node: Callable[[NodeResult], None] | None,
+    parsed: Manifest,
 ) -> tuple[NodeResult, ...]:
     from dbt.cli.main import dbtRunner
 
     os.environ.update(dbt_environment(settings))
-    parsed = manifest(settings)
 
     def report(event: Any) -> None:
         if on_node is None or event.info.name not in (
@@ -447,11 +513,17 @@ def _tables_with_news(connection: duckdb.DuckDBPyConnection, since: str) -> list
 
 
 def _policy_hash(connection: duckdb.DuckDBPyConnection) -> str:
-    row = connection.execute(
-        "select coalesce(string_agg(kind || version || content_hash, ',' order by kind, version), '') "
-        "from raw_policies.policy_versions where is_active"
-    ).fetchone()
-    return hashlib.sha256(str(row[0] if row else "").encode()).hexdigest()
+    return hash_policies(
+        connection.execute(
+            "select kind, version, content_hash from raw_policies.policy_versions where is_active"
+        ).fetchall()
+    )
+
+
+def hash_policies(active: Iterable[tuple[str, str, str]]) -> str:
+    """One hash of (kind, version, content hash) of the policies that decide."""
+    told = ",".join("".join(policy) for policy in sorted(active))
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _code_hash(parsed: Manifest) -> str:

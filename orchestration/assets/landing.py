@@ -17,8 +17,10 @@ from ingestion.landing.warehouse import connect
 from ingestion.settings import Settings
 from orchestration.assets.keys import FRESHNESS, WAREHOUSE_POOL, owners_of, table_key
 from orchestration.data_docs import results_folder
-from orchestration.policy_rows import load_policy_rows
+from orchestration.policy_rows import kept_policy_rows, load_policy_rows
 from orchestration.progress import report
+from orchestration.side_build import holds_back
+from orchestration.transform import made_with
 from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
 
 if TYPE_CHECKING:
@@ -102,7 +104,15 @@ def load_policies(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeR
     report("loading policies")
     started = time.monotonic()
     with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
-        rows = load_policy_rows(settings)
+        # Beside a worker, policies that decide otherwise come with the rebuild it starts, and those that cannot be read hold nobody up.
+        held = holds_back(settings)
+        try:
+            rows = load_policy_rows(settings, keep_active=held)
+        except HandoffError as error:
+            if not held or made_with(settings) is None:
+                raise
+            context.log.warning(f"the policies in use stay: {error.code}: {error.message}")
+            rows = kept_policy_rows(settings)
     seconds = round(time.monotonic() - started, 3)
     for table in POLICY_TABLES:
         yield dg.MaterializeResult(

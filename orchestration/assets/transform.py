@@ -12,8 +12,10 @@ from dagster_dbt.asset_utils import build_dbt_specs
 from ingestion.settings import Settings
 from orchestration.assets.keys import FRESHNESS, WAREHOUSE_POOL, TableTranslator, table_key
 from orchestration.progress import report
+from orchestration.side_build import holds_back
 from orchestration.transform import (
     Scope,
+    Transformed,
     decision_models,
     latency_figures,
     manifest,
@@ -137,11 +139,17 @@ def bring_up_to_date(
             as_of=as_of,
             full_refresh=config.full_refresh,
             scope=scope,
+            as_made=holds_back(settings) and not config.full_refresh,
             on_node=lambda node: report(f"transforming: {node.schema}.{node.name}"),
         )
+    yield from tell_of(settings, done)
+
+
+def tell_of(settings: Settings, done: Transformed) -> Iterator[dg.MaterializeResult[Any]]:
+    """What a transform made, table by table."""
     for node in done.nodes:
         metadata: dict[str, Any] = {
-            "as_of": as_of.isoformat(),
+            "as_of": done.as_of.isoformat(),
             "batch_range": f"({done.since or 'start'}, {done.through}]",
             "seconds": round(node.seconds, 3),
             "reason": done.reason,
@@ -150,7 +158,7 @@ def bring_up_to_date(
             metadata["dagster/row_count"] = done.rows[(node.schema, node.name)]
         if node.name == LATENCY_MART:
             # Dagster draws numbers over time: the panel an operator looks at.
-            metadata |= latency_figures(settings, as_of)
+            metadata |= latency_figures(settings, done.as_of)
         yield dg.MaterializeResult(asset_key=table_key(node.schema, node.name), metadata=metadata)
 
 

@@ -227,9 +227,10 @@ def work(
     """Take what comes in as it comes in: a form submit is a lead in the CRM seconds later. Ctrl-C stops after the batch under way.
 
     One warm process: the hot path runs whenever the event log has news, a whole micro-batch at the start and every --refresh seconds. Each is a
-    run in Dagster's UI. `handoff ui` starts one too.
+    run in Dagster's UI. A changed policy is brought in by a rebuild on a copy of the warehouse, and leads do not wait for it. `handoff ui`
+    starts a worker too.
     """
-    from orchestration.cli.screens import batch_line
+    from orchestration.cli.screens import batch_line, rebuild_line
 
     settings = Settings() if refresh is None else Settings(refresh_seconds=refresh)
     print("starting; the first batch brings everything up to date", file=sys.stderr, flush=True)
@@ -238,6 +239,7 @@ def work(
     work_until_signalled(
         settings,
         on_batch=lambda job, batch: print(batch_line(job, batch, as_json=as_json), flush=True),
+        on_rebuild=lambda build: print(rebuild_line(build, as_json=as_json), flush=True),
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orchestration.explain import Explanation
     from orchestration.micro_batch import Batch, RunReport
     from orchestration.push import Planned
+    from orchestration.side_build import Build
 
 _STATE_STYLES = {"ok": "green", "warning": "yellow", "wrong": "bold red"}
 _SHOWN_CHANGES = 12
@@ -192,6 +193,14 @@ def batch_line(job: str, batch: Batch, *, as_json: bool) -> str:
         f"{datetime.now():%H:%M:%S}  {job.removeprefix('run_').replace('_', ' '):<12}"
         f"{batch.rows_landed():>8,} landed {batch.rows_pushed():>6,} pushed {batch.seconds:>6.1f} s{failed}"
     )
+
+
+def rebuild_line(build: Build, *, as_json: bool) -> str:
+    """One stage of a rebuild beside as one line."""
+    if as_json:
+        return json.dumps({"job": "rebuild_warehouse", **build.as_dict()})
+    told = build.error["message"] if build.error else build.reason
+    return f"{datetime.now():%H:%M:%S}  {'rebuild':<12}{build.stage} after {build.seconds:.1f} s{': ' if told else ''}{told}"
 
 
 def print_run(settings: Settings, report: RunReport) -> None:

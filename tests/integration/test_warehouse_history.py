@@ -585,10 +585,10 @@ def die_after(node: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let transforms stop once `node` is made, as if the process had been killed there."""
     invoke = transforming._invoke
 
-    def dying(settings: Any, arguments: Any, on_node: Any) -> Any:
+    def dying(settings: Any, arguments: Any, on_node: Any, parsed: Any) -> Any:
         with monkeypatch.context() as unlimited:
             unlimited.setattr(transforming, "_invoke", invoke)
-            invoke(settings, [*arguments, "--select", f"+{node}"], on_node)
+            invoke(settings, [*arguments, "--select", f"+{node}"], on_node, parsed)
         raise HandoffError("TRANSFORM_FAILED", f"killed after {node}")
 
     monkeypatch.setattr(transforming, "_invoke", dying)

@@ -15,7 +15,11 @@ import dagster as dg
 import pytest
 
 from ingestion.log.owner import open_log
+from ingestion.settings import Settings
 from orchestration.sensors import watch_event_log
+from orchestration.side_build import build_under_way
+
+POLICIES = Path(__file__).parents[2] / "models" / "policies"
 
 
 def submits(number: int) -> list[dict[str, Any]]:
@@ -172,3 +176,80 @@ def test_a_form_submit_waits_for_a_slice_of_an_import_and_without_slices_for_all
     print("alone", alone, "slices", drained, took, "at once", at_once, waited)
     assert max(took) < max(waited)
     assert sorted(took)[len(took) // 2] < alone + 8
+
+
+def policies_with_threshold(folder: Path, threshold: int) -> None:
+    """Activate a second scoring version; written beside and renamed, as an editor or a deployment does."""
+    version = (POLICIES / "scoring" / "v1.yml").read_text(encoding="utf-8")
+    [line] = [line for line in version.splitlines() if line.startswith("mql_threshold:")]
+    (folder / "scoring" / "v2.yml").write_text(
+        version.replace(line, f"mql_threshold: {threshold}"), encoding="utf-8"
+    )
+    rollout = (folder / "rollout.yml").read_text(encoding="utf-8")
+    part = folder / ".rollout.part"
+    part.write_text(rollout.replace("scoring: v1", "scoring: v2"), encoding="utf-8")
+    part.replace(folder / "rollout.yml")
+
+
+def lines(worker: Any, job: str) -> list[dict[str, Any]]:
+    """What the worker printed of a job."""
+    told = [json.loads(line) for line in worker.printed().splitlines() if line.startswith("{")]
+    return [line for line in told if line["job"] == job]
+
+
+def stages(worker: Any) -> list[str]:
+    return [line["stage"] for line in lines(worker, "rebuild_warehouse")]
+
+
+def test_leads_do_not_wait_for_a_changed_policy(
+    company: Any, copied: Any, open_warehouse: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "policies"
+    shutil.copytree(POLICIES, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    company = company.at(copied.home)
+    company.variables["HANDOFF_POLICIES"] = str(folder)
+    worker = company.start("work", "--refresh", "600", "--json")
+    wait_until(lambda: lines(worker, "run_micro_batch"))
+    beside = 0
+    with contextlib.closing(open_log(company.settings)) as log:
+        policies_with_threshold(folder, 190)
+        wait_until(lambda: "rebuilding" in stages(worker))
+        while stages(worker)[-1] == "rebuilding":
+            name = f"worker-{101 + beside}"
+            log.append(submits(101 + beside))
+            took = wait_until(lambda name=name: name in leads(company), 30)
+            assert took < 20, "a hot path, not a rebuild"
+            # Confirmed in the CRM while the rebuild goes on, so decided by the policy in use.
+            beside += build_under_way(company.settings) is not None
+        wait_until(lambda: "done" in stages(worker))
+        # Nobody reaches the new threshold this fast.
+        log.append(submits(200))
+        ran = company.handoff("run", "--json")
+        assert ran.code == 0, ran.err
+    assert beside
+    worker.send(signal.SIGTERM)
+    assert worker.wait().code == 0, worker.said()
+    made = {f"worker-{101 + number}" for number in range(beside)}
+    assert made <= leads(company)
+    assert "worker-200" not in leads(company)
+    assert company.rows(
+        "select count(*) from marts.fct_mqls join marts.dim_people using (person_id) where last_name like 'worker-2%'"
+    ) == [(0,)]
+    # One full refresh, and it was not the hot path's.
+    assert company.rows(
+        "select count(*) from ops.transforms where is_full_refresh and finished_at > "
+        "(select min(finished_at) from ops.transforms where scope = 'decisions')"
+    ) == [(1,)]
+    with dg.DagsterInstance.from_config(str(company.settings.dagster_home)) as instance:
+        [rebuilt] = instance.fetch_materializations(dg.AssetKey(["ops", "rebuilds"]), 10).records
+    told = rebuilt.asset_materialization.metadata
+    assert told["carried_rows"].value >= 5 * beside
+    assert told["locked_seconds"].value < told["seconds"].value / 2
+
+    # What a fresh rebuild would have made of log and archive is what is there.
+    warehouse = type(open_warehouse())(Settings(home=company.home, policies=folder))
+    as_of = datetime.now(UTC)
+    assert not warehouse.transform(as_of).is_full_refresh
+    swapped_in = warehouse.snapshot("marts", "sync")
+    warehouse.transform(as_of, full_refresh=True)
+    assert swapped_in == warehouse.snapshot("marts", "sync")
