@@ -19,6 +19,7 @@ from ingestion.settings import Settings
 from orchestration.data_docs import refresh_data_docs
 from orchestration.instance import PID_TAG, open_instance
 from orchestration.policy_rows import rebuild_reason
+from orchestration.polling import ask_systems, asked_before
 from orchestration.progress import report
 from orchestration.side_build import in_place
 from orchestration.warehouse_copy import lacking_room
@@ -119,6 +120,10 @@ def run_micro_batches(
     if not rebuilds_in_place:
         rebuilds_in_place = not _rebuild_beside(settings, full_refresh, as_of)
         full_refresh = full_refresh and rebuilds_in_place
+    with warehouse_writer(settings, wait_seconds=writer_patience(settings)):
+        # Told at once when another command writes, and not after asking everybody.
+        pass
+    answers = ask_systems(settings)
     with (
         in_place() if rebuilds_in_place else contextlib.nullcontext(),
         warehouse_writer(settings, wait_seconds=writer_patience(settings)),
@@ -127,7 +132,8 @@ def run_micro_batches(
         job = defs().resolve_job_def(MICRO_BATCH)
         try:
             while len(batches) < MAX_BATCHES:
-                batch = run_batch(settings, job, instance, as_of, full_refresh and not batches)
+                with asked_before({} if batches else answers):
+                    batch = run_batch(settings, job, instance, as_of, full_refresh and not batches)
                 batches.append(batch)
                 if not batch.rows_pushed():
                     break

@@ -25,7 +25,9 @@ from orchestration.bulk_slices import BulkSlices
 from orchestration.instance import end_dead_runs, open_instance
 from orchestration.micro_batch import Batch, run_batch
 from orchestration.policy_rows import rebuild_reason
+from orchestration.polling import Answers, Asking, asked_before
 from orchestration.side_build import Build, clear_away, in_place
+from orchestration.transform import made_with
 from orchestration.warehouse_copy import lacking_room
 from orchestration.writer_lock import WRITER_WAIT_SECONDS, only_worker, warehouse_writer
 
@@ -154,6 +156,10 @@ class _Worker:
         self._rebuild_failures = 0
         self._rebuild_again_at = float("inf")
         self._in_place = False
+        # Whether there is a warehouse that the hot path can add to.
+        self._is_made = False
+        self._asking: Asking | None = None
+        self._answers: Answers | None = None
         self._swapped = False
         self._refreshed_at = float("-inf")
         self._refresh_took = 0.0
@@ -162,7 +168,7 @@ class _Worker:
     def run(self) -> None:
         while not self._stop.is_set():
             self._see_to_rebuild()
-            job = self._due()
+            job = self._asked_first(self._due())
             if job is None:
                 self._stop.wait(LOOK_SECONDS)
                 continue
@@ -170,7 +176,10 @@ class _Worker:
             mark = self._mark()
             try:
                 slice_ = self._slices.size(somebody_waits=mark.live_seq != self._done.live_seq)
-                with in_place() if self._in_place else contextlib.nullcontext():
+                with (
+                    in_place() if self._in_place else contextlib.nullcontext(),
+                    asked_before(self._answers or {}),
+                ):
                     batch = run_batch(self._settings, job, self._instance, bulk_limit=slice_)
             except Exception as error:
                 # Whatever it was: a worker that ends leaves every later lead waiting for somebody to notice.
@@ -186,7 +195,7 @@ class _Worker:
             if job is self._whole:
                 self._refreshed_at = time.monotonic()
                 self._refresh_took = batch.seconds
-                self._in_place = False
+                self._in_place, self._is_made = False, True
                 if not self._rebuild_failures:
                     # Looked at now and then: to look through all files of the models takes a moment.
                     self._rebuild_again_at = self._refreshed_at
@@ -208,6 +217,19 @@ class _Worker:
             return self._whole
         return self._hot if has_news else None
 
+    def _asked_first(self, due: dg.JobDefinition | None) -> dg.JobDefinition | None:
+        """What can run now: a whole micro-batch waits until the outside systems have answered, and the hot path does not."""
+        self._answers = None
+        if due is not self._whole:
+            return due
+        if self._asking is None:
+            self._asking = Asking(self._settings)
+        self._answers = self._asking.answers()
+        if self._answers is None:
+            return self._hot if self._is_made and self._mark() != self._done else None
+        self._asking = None
+        return due
+
     def _see_to_rebuild(self) -> None:
         """Start a rebuild beside when there is a reason, and follow the one under way."""
         if self._rebuilding is not None:
@@ -222,6 +244,9 @@ class _Worker:
         self._policies, self._rebuild_again_at = stamp, float("inf")
         try:
             with warehouse_writer(self._settings, wait_seconds=WRITER_WAIT_SECONDS):
+                self._is_made = self._is_made or (
+                    self._settings.warehouse_path.exists() and made_with(self._settings) is not None
+                )
                 reason = rebuild_reason(self._settings)
                 lack = lacking_room(self._settings) if reason else None
         except Exception as error:

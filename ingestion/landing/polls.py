@@ -44,8 +44,27 @@ def poll(
     """Fetch what changed in `system`, archive it, land it; a second poll without news adds nothing.
 
     A resource that fails does not hold up the others: their rows land first, then the failure is
-    raised. Raises SYSTEM_UNKNOWN, SYSTEM_NOT_CONFIGURED, and what the source raises
-    (UPSTREAM_UNAVAILABLE, ...).
+    raised. Raises what `archive_news` raises.
+    """
+    failure = archive_news(settings, system, progress, clock=clock)
+    landed = land_archive(settings, system, progress)
+    if failure is not None:
+        raise failure
+    return landed
+
+
+def archive_news(
+    settings: Settings,
+    system: str,
+    progress: Progress | None = None,
+    *,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> HandoffError | None:
+    """Fetch what changed in `system` into the archive; the warehouse is not opened, however long
+    the system takes.
+
+    Answers the first failure of a resource (UPSTREAM_UNAVAILABLE, ...): what the others said is
+    archived all the same. Raises SYSTEM_UNKNOWN and SYSTEM_NOT_CONFIGURED.
     """
     source = catalog.source(system)
     if not source.configured(settings):
@@ -61,10 +80,7 @@ def poll(
                 _archive_resource(settings, archive, system, resource, progress, clock)
             except HandoffError as error:
                 failures.append(error)
-    landed = land_archive(settings, system, progress)
-    if failures:
-        raise failures[0]
-    return landed
+    return failures[0] if failures else None
 
 
 def land_archive(settings: Settings, system: str, progress: Progress | None = None) -> Landed:

@@ -18,6 +18,7 @@ from ingestion.settings import Settings
 from orchestration.assets.keys import FRESHNESS, WAREHOUSE_POOL, owners_of, table_key
 from orchestration.data_docs import results_folder
 from orchestration.policy_rows import kept_policy_rows, load_policy_rows
+from orchestration.polling import answer_of
 from orchestration.progress import report
 from orchestration.side_build import holds_back
 from orchestration.transform import made_with
@@ -258,18 +259,9 @@ def _poll_asset(system: str) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         settings = Settings()
-        if system in polls.configured_systems(settings):
-            report(f"polling {system}")
-        problem: HandoffError | None = None
+        problem = answer_of(settings, system)
         with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
-            try:
-                landed = _poll(settings, system)
-            except HandoffError as error:
-                # A system that is down must not keep the others' events from being decided on.
-                if not error.entry.retryable:
-                    raise
-                problem = error
-                landed = polls.land_archive(settings, system)
+            landed = polls.land_archive(settings, system)
             frames = _newest_frames(settings, schema, _landed_tables(landed, resources))
         for resource, key in keys.items():
             yield dg.MaterializeResult(asset_key=key, metadata=_landed_metadata(landed, resource))
@@ -282,10 +274,3 @@ def _poll_asset(system: str) -> dg.AssetsDefinition:
         )
 
     return poll_system
-
-
-def _poll(settings: Settings, system: str) -> Landed:
-    if system in polls.configured_systems(settings):
-        return polls.poll(settings, system)
-    # Not configured (any more): what its archive holds still counts.
-    return polls.land_archive(settings, system)

@@ -1,7 +1,7 @@
 """Assets of the interior: every dbt node as an asset, run by one in-process dbt invocation; dbt tests as their checks."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
 from typing import Any
@@ -14,6 +14,7 @@ from orchestration.assets.keys import FRESHNESS, WAREHOUSE_POOL, TableTranslator
 from orchestration.progress import report
 from orchestration.side_build import holds_back
 from orchestration.transform import (
+    NodeResult,
     Scope,
     Transformed,
     decision_models,
@@ -23,6 +24,7 @@ from orchestration.transform import (
     run_tests,
     transform,
 )
+from orchestration.warehouse_copy import copy_settings, discard, lacking_room, take_copy
 from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
 
 LATENCY_MART = "fct_handoff_latency"
@@ -105,9 +107,7 @@ def transform_assets(
 
     @dg.multi_asset_check(name="test_warehouse", specs=list(check_specs), pool=WAREHOUSE_POOL)
     def test_warehouse(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        settings = Settings()
-        with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
-            results = {node.name: node for node in run_tests(settings)}
+        results = {node.name: node for node in _test(Settings(), context.log.warning)}
         for spec in check_specs:
             node = results.get(spec.name) or results.get(
                 str(spec.metadata.get("dagster_dbt/unique_id", "")).split(".")[-2:][0]
@@ -125,6 +125,20 @@ def transform_assets(
             )
 
     return transform_warehouse, test_warehouse
+
+
+def _test(settings: Settings, warn: Callable[[str], None]) -> tuple[NodeResult, ...]:
+    """Run the data tests on a copy, as nobody waits for that; where there is no room for one, on the warehouse."""
+    copy = copy_settings(settings, "tests")
+    with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
+        if (lack := lacking_room(settings)) is not None:
+            warn(f"tested in place, and batches wait: {lack}")
+            return run_tests(settings)
+        take_copy(settings, copy)
+    try:
+        return run_tests(copy)
+    finally:
+        discard(copy)
 
 
 def bring_up_to_date(

@@ -28,11 +28,7 @@ AS_OF = START + timedelta(days=30)
 LATER = AS_OF + timedelta(hours=1)
 
 # Made by macros of the models in passing, and made anew by every rebuild.
-SCRATCH = {
-    "intermediate.people_reassigned",
-    "intermediate.int_identity__components",
-    "staging.scratch",
-}
+SCRATCH = {"intermediate.people_reassigned"}
 
 
 def submits(warehouse: Any, number: int, at: datetime) -> None:
@@ -416,3 +412,39 @@ def test_rows_that_landed_meanwhile_and_are_not_carried_over_would_be_noticed(
         stand_in(patches)
         rebuild_beside(home, asked=True, tell=land)
     assert rows() == (20_001, 20_001)
+
+
+def test_data_tests_run_on_a_copy_and_nobody_waits(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestration.assets import transform as assets
+    from orchestration.writer_lock import warehouse_writer
+
+    tested: list[Path] = []
+
+    def test(settings: Settings) -> tuple[NodeResult, ...]:
+        tested.append(settings.warehouse_path)
+        assert age(settings) == "old"
+        pid = os.fork()
+        if pid == 0:
+            # Another process is not held up.
+            with contextlib.suppress(HandoffError), warehouse_writer(home):
+                os._exit(0)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        return ()
+
+    monkeypatch.setattr(assets, "run_tests", test)
+    warned: list[str] = []
+    assets._test(home, warned.append)
+    assert tested == [home.root / "copies" / "tests" / "warehouse.duckdb"]
+    assert not tested[0].parent.exists()
+    assert warned == []
+
+    monkeypatch.setattr(assets, "lacking_room", lambda settings: "no room")
+    monkeypatch.setattr(
+        assets, "run_tests", lambda settings: tested.append(settings.warehouse_path)
+    )
+    assets._test(home, warned.append)
+    assert tested[1] == home.warehouse_path
+    assert warned == ["tested in place, and batches wait: no room"]

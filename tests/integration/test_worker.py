@@ -15,7 +15,6 @@ import dagster as dg
 import pytest
 
 from ingestion.log.owner import open_log
-from ingestion.settings import Settings
 from orchestration.sensors import watch_event_log
 from orchestration.side_build import build_under_way
 
@@ -97,8 +96,10 @@ def test_what_comes_in_is_a_lead_at_once_and_the_worker_stops_whole(
     worker.send(signal.SIGTERM)
     assert worker.wait().code == 0
     batches = [json.loads(line) for line in worker.printed().splitlines() if line.startswith("{")]
-    assert batches[0]["job"] == "run_micro_batch"
-    assert {batch["job"] for batch in batches[1:]} == {"run_hot_path"}
+    jobs = [batch["job"] for batch in batches]
+    assert jobs.count("run_micro_batch") == 1
+    # While the outside systems are asked for the first time, what waits in the log is taken already.
+    assert set(jobs[jobs.index("run_micro_batch") + 1 :]) == {"run_hot_path"}
     [(runs,)] = company.rows("select count(*) from ops.transforms where scope = 'decisions'")
     assert runs >= 2
     # Nothing is left over, and what people read catches up.
@@ -202,7 +203,10 @@ def stages(worker: Any) -> list[str]:
 
 
 def test_leads_do_not_wait_for_a_changed_policy(
-    company: Any, copied: Any, open_warehouse: Any, tmp_path: Path
+    company: Any,
+    copied: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = tmp_path / "policies"
     shutil.copytree(POLICIES, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
@@ -240,16 +244,9 @@ def test_leads_do_not_wait_for_a_changed_policy(
         "select count(*) from ops.transforms where is_full_refresh and finished_at > "
         "(select min(finished_at) from ops.transforms where scope = 'decisions')"
     ) == [(1,)]
+    monkeypatch.setenv("DAGSTER_HOME", str(company.settings.dagster_home))
     with dg.DagsterInstance.from_config(str(company.settings.dagster_home)) as instance:
         [rebuilt] = instance.fetch_materializations(dg.AssetKey(["ops", "rebuilds"]), 10).records
     told = rebuilt.asset_materialization.metadata
     assert told["carried_rows"].value >= 5 * beside
     assert told["locked_seconds"].value < told["seconds"].value / 2
-
-    # What a fresh rebuild would have made of log and archive is what is there.
-    warehouse = type(open_warehouse())(Settings(home=company.home, policies=folder))
-    as_of = datetime.now(UTC)
-    assert not warehouse.transform(as_of).is_full_refresh
-    swapped_in = warehouse.snapshot("marts", "sync")
-    warehouse.transform(as_of, full_refresh=True)
-    assert swapped_in == warehouse.snapshot("marts", "sync")

@@ -1,0 +1,74 @@
+"""Asks the outside systems before a batch takes the warehouse, so that nobody waits for them; landing is the batch's."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+
+from ingestion.errors.catalog import HandoffError
+from ingestion.landing import polls
+from ingestion.settings import Settings
+from orchestration.progress import report
+
+# What each system that was asked answered: None when all went well.
+Answers = Mapping[str, Exception | None]
+
+_asked: list[Answers] = []
+
+
+def ask_systems(settings: Settings) -> Answers:
+    """Poll every configured system into the archive; what one raises is its answer, and the others are asked."""
+    answers: dict[str, Exception | None] = {}
+    for system in polls.configured_systems(settings):
+        report(f"polling {system}")
+        try:
+            answers[system] = polls.archive_news(settings, system)
+        except Exception as error:
+            answers[system] = error
+    return answers
+
+
+@contextlib.contextmanager
+def asked_before(answers: Answers) -> Iterator[None]:
+    """Let the batch in this block land what the archive holds instead of polling again."""
+    _asked.append(answers)
+    try:
+        yield
+    finally:
+        _asked.pop()
+
+
+def answer_of(settings: Settings, system: str) -> HandoffError | None:
+    """The failure of a system's poll, asked now unless it was asked before the batch; anything that is no failure of theirs is raised."""
+    if system not in polls.configured_systems(settings):
+        # Not configured (any more): what its archive holds still counts.
+        return None
+    if _asked and system in _asked[-1]:
+        answer = _asked[-1][system]
+    else:
+        report(f"polling {system}")
+        answer = polls.archive_news(settings, system)
+    if answer is None:
+        return None
+    # A system that is down must not keep the others' events from being decided on.
+    if isinstance(answer, HandoffError) and answer.entry.retryable:
+        return answer
+    raise answer
+
+
+class Asking:
+    """Asks in a thread of its own, while hot batches go on."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Start at once."""
+        self._answers: Answers | None = None
+        self._thread = threading.Thread(target=self._ask, args=(settings,), daemon=True)
+        self._thread.start()
+
+    def answers(self) -> Answers | None:
+        """What they answered; None while they are being asked."""
+        return None if self._thread.is_alive() else (self._answers or {})
+
+    def _ask(self, settings: Settings) -> None:
+        self._answers = ask_systems(settings)
