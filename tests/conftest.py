@@ -19,6 +19,7 @@ from ingestion.landing import warehouse
 from ingestion.landing.archive import Archive
 from ingestion.landing.events import land_events
 from ingestion.landing.polls import land_archive
+from ingestion.log.interface import Lane
 from ingestion.log.owner import open_log
 from ingestion.settings import Settings
 
@@ -106,8 +107,8 @@ class Warehouse:
             "data": dict(data),
         }
 
-    def append(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Append valid events to the log, as the edge does."""
+    def append(self, events: Iterable[Mapping[str, Any]], lane: Lane = "live") -> None:
+        """Append valid events to the log, as the edge does, or an import."""
         from ingestion.connectors import catalog
         from ingestion.contracts import registry
 
@@ -118,7 +119,7 @@ class Warehouse:
         log = open_log(self.settings)
         try:
             for start in range(0, len(sent), 5_000):
-                log.append(sent[start : start + 5_000])
+                log.append(sent[start : start + 5_000], lane=lane)
         finally:
             log.close()
 
@@ -129,20 +130,25 @@ class Warehouse:
             archive.append(system, resource, extracted, at)
         land_archive(self.settings, system)
 
-    def land(self) -> None:
-        """Land the log's new events, and the policies."""
+    def land(self, bulk_limit: int | None = None) -> None:
+        """Land the log's new events, of the bulk lane so many, and the policies."""
         from orchestration.policy_rows import load_policy_rows
 
-        land_events(self.settings)
+        land_events(self.settings, bulk_limit=bulk_limit)
         load_policy_rows(self.settings)
 
     def transform(
-        self, as_of: datetime, *, full_refresh: bool = False, scope: Scope = "everything"
+        self,
+        as_of: datetime,
+        *,
+        full_refresh: bool = False,
+        scope: Scope = "everything",
+        bulk_limit: int | None = None,
     ) -> Any:
         """Land what is new and transform it."""
         from orchestration.transform import transform
 
-        self.land()
+        self.land(bulk_limit)
         return transform(self.settings, as_of=as_of, full_refresh=full_refresh, scope=scope)
 
     def rows(self, sql: str, parameters: list[Any] | None = None) -> list[Row]:

@@ -23,6 +23,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ingestion.connectors.extracted import Extracted
 from ingestion.errors.catalog import HandoffError
+from ingestion.landing.polls import land_archive
 from orchestration import transform as transforming
 
 POLICIES = Path(__file__).parents[2] / "models" / "policies"
@@ -644,6 +645,34 @@ def test_batches_of_decisions_decide_as_a_rebuild_does_and_the_rest_catches_up(
     found = differences(decided, rebuilt)
     assert not found.keys() & (decision_tables(warehouse) | {"people"}), found
     assert found, "the control: what only people read had not followed yet"
+
+
+def test_lanes_that_overtake_each_other_come_out_as_one_rebuild_also_of_a_lost_warehouse(
+    run: Run, tmp_path: Path
+) -> None:
+    """What is decided on the way differs from one order of landing to another; where it ends does not."""
+    warehouse, history = copied(run, tmp_path)
+    chance = random.Random(4)
+    for batch in (BATCHES, BATCHES + 1, BATCHES + 2):
+        sent = history.events(warehouse.event, batch, 60)
+        for start in range(0, len(sent), 8):
+            warehouse.append(sent[start : start + 8], chance.choice(["live", "bulk"]))
+            if start % 24 == 0:
+                warehouse.transform(instant(batch), bulk_limit=chance.randrange(10))
+        warehouse.append(receipts(warehouse, history, batch))
+    [(overtaken,)] = warehouse.rows(
+        "select count(*) from raw_events.landings where bulk_events > 0"
+    )
+    assert overtaken > 3
+    warehouse.transform(instant(BATCHES + 2))
+    rebuilt = assert_same_as_rebuilt(warehouse, instant(BATCHES + 2))
+    warehouse.settings.warehouse_path.unlink()
+    for system in ("hubspot", "salesforce", "calendar"):
+        land_archive(warehouse.settings, system)
+    warehouse.transform(instant(BATCHES + 2), bulk_limit=0)
+    found = differences(taken(warehouse), rebuilt)
+    # When an activity was loaded is no fact of the log.
+    assert found.keys() <= {"marts.fct_activities"}, found
 
 
 @pytest.mark.parametrize("scope", ["everything", "decisions"])
