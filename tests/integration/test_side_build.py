@@ -28,7 +28,12 @@ AS_OF = START + timedelta(days=30)
 LATER = AS_OF + timedelta(hours=1)
 
 # Made by macros of the models in passing, and made anew by every rebuild.
-SCRATCH = {"intermediate.people_reassigned"}
+SCRATCH = {
+    "intermediate.people_reassigned",
+    "intermediate.records_resolved",
+    # Made with fct_assignments, in its transaction.
+    "intermediate.pools_dealt",
+}
 
 
 def submits(warehouse: Any, number: int, at: datetime) -> None:
