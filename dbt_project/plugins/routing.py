@@ -14,4 +14,6 @@ class Plugin(BasePlugin):
         """Register the function on a connection dbt has just opened."""
         from models.routing.fair_share import fair_turns
 
-        conn.create_function("fair_turns", fair_turns, ["DOUBLE[]", "BIGINT", "BIGINT[]"], "BIGINT[]")
+        conn.create_function(
+            "fair_turns", fair_turns, ["DOUBLE[]", "BIGINT", "BIGINT[]"], "BIGINT[]"
+        )
