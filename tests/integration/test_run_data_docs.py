@@ -42,7 +42,7 @@ def test_a_run_that_a_check_stopped_leaves_the_pages_that_say_why(
         judge(settings, "sync.sync_salesforce__leads")
         raise HandoffError("EXPECTATION_FAILED", "a lead has no name")
 
-    monkeypatch.setattr(micro_batch, "_run_once", stopped)
+    monkeypatch.setattr(micro_batch, "run_once", stopped)
     monkeypatch.setattr(micro_batch, "open_instance", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(
         definitions, "defs", lambda: SimpleNamespace(resolve_job_def=lambda _: None)
