@@ -39,6 +39,7 @@ class Dbt:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
+        connection.execute("create schema if not exists intermediate")
         self.is_incremental = False
         environment = Environment(extensions=["jinja2.ext.do"])
         environment.globals.update(
