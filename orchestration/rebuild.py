@@ -110,6 +110,11 @@ class Rebuilding:
         return Build(told.pid, "failed", told.reason, told.started_at, told.seconds, error)
 
     @property
+    def age_seconds(self) -> float:
+        """Since when it runs."""
+        return (datetime.now(UTC) - self._begun_at).total_seconds()
+
+    @property
     def has_ended(self) -> bool:
         """Whether its process is gone."""
         return self._process.poll() is not None

@@ -23,6 +23,7 @@ from ingestion.log.owner import open_reader
 from ingestion.settings import Settings
 from orchestration.bulk_slices import BulkSlices
 from orchestration.instance import end_dead_runs, open_instance
+from orchestration.jobs import MAX_RUNTIME_SECONDS
 from orchestration.micro_batch import Batch, run_batch
 from orchestration.policy_rows import rebuild_reason
 from orchestration.polling import Answers, Asking, asked_before
@@ -266,12 +267,16 @@ class _Worker:
         self._follow(self._rebuilding)
 
     def _follow(self, rebuilding: Rebuilding) -> None:
+        # Before it is asked how it went: one that ends in between has not said it yet.
+        has_ended = rebuilding.has_ended
         build = rebuilding.build()
         if build.stage != self._rebuild_told:
             self._rebuild_told = build.stage
             _log.info("rebuild", **build.as_dict())
             self._on_rebuild(build)
-        if not rebuilding.has_ended:
+        if not has_ended:
+            if rebuilding.age_seconds > MAX_RUNTIME_SECONDS:
+                rebuilding.stop()
             return
         self._rebuilding = self._rebuild_told = None
         end_dead_runs(self._instance)
