@@ -1,4 +1,4 @@
-"""Writing a small file so that a power cut leaves the old one or the new one whole; knows nothing of what is in it."""
+"""Files and names that a power cut leaves whole; knows nothing of what is in them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_to_disk(path.parent)
+
+
+def sync_to_disk(path: Path) -> None:
+    """Have a file, or the names in a folder, on disk when this returns."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingestion.durable_file import sync_to_disk
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.warehouse import connect
 from ingestion.settings import Settings
@@ -79,10 +80,10 @@ def publish(settings: Settings) -> Published:
         connection.execute("detach serving")
     finally:
         connection.close()
-    _sync_to_disk(part)
+    sync_to_disk(part)
     part.chmod(0o640)
     part.replace(target)
-    _sync_to_disk(target.parent)
+    sync_to_disk(target.parent)
     return Published(target, rows, target.stat().st_size, time.monotonic() - started)
 
 
@@ -144,11 +145,3 @@ def _main_catalog(settings: Settings) -> str:
 
 def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
-
-
-def _sync_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,6 @@ What has landed meanwhile is carried over row by row, not landed again: docs/dec
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import threading
@@ -15,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ingestion.durable_file import sync_to_disk
 from ingestion.errors.catalog import HandoffError
 from ingestion.home import require_home
 from ingestion.landing.warehouse import connect
@@ -41,7 +41,12 @@ from orchestration.warehouse_copy import (
     take_copy,
     write_down,
 )
-from orchestration.writer_lock import WRITER_WAIT_SECONDS, running_worker, warehouse_writer
+from orchestration.writer_lock import (
+    WRITER_WAIT_SECONDS,
+    running_worker,
+    try_lock,
+    warehouse_writer,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -176,7 +181,7 @@ def build_under_way(settings: Settings) -> Build | None:
     if not path.exists():
         return None
     with path.open("r+", encoding="ascii") as file:
-        if _try_lock(file):
+        if try_lock(file):
             return None
     found = newest_build(settings)
     return found if found is not None and not found.is_finished else None
@@ -187,7 +192,7 @@ def clear_away(settings: Settings) -> None:
     copy = copy_settings(settings, "rebuild")
     if copy.folder.exists():
         with (settings.root / BUILD_LOCK).open("a+", encoding="ascii") as file:
-            if _try_lock(file):
+            if try_lock(file):
                 discard(copy)
 
 
@@ -230,9 +235,9 @@ def swap_in(settings: Settings, copy: CopySettings) -> None:
         # A write-ahead log beside a file that it is not of would be replayed into it, or refuse it.
         if path.with_name(path.name + ".wal").exists():
             raise HandoffError("REBUILD_ABANDONED", f"{path} is open elsewhere")
-    _sync(copy.warehouse_path)
+    sync_to_disk(copy.warehouse_path)
     copy.warehouse_path.replace(settings.warehouse_path)
-    _sync(settings.root)
+    sync_to_disk(settings.root)
 
 
 def _build(
@@ -475,7 +480,7 @@ def _only_build(settings: Settings) -> Iterator[_Teller]:
     require_home(settings)
     deadline = time.monotonic() + BUILD_WAIT_SECONDS
     with (settings.root / BUILD_LOCK).open("a+", encoding="ascii") as file:
-        while not _try_lock(file):
+        while not try_lock(file):
             if time.monotonic() >= deadline:
                 raise HandoffError(
                     "REBUILD_ABANDONED", "another process has been rebuilding too long"
@@ -488,21 +493,5 @@ def _only_build(settings: Settings) -> Iterator[_Teller]:
             _ours.pop()
 
 
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _state_path(settings: Settings) -> Path:
     return settings.artifacts_dir / "rebuild.json"
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -66,7 +66,7 @@ def only_worker(settings: Settings) -> Iterator[None]:
     """Be the one process that takes batch after batch; raises WORKER_RUNNING naming the other's pid."""
     require_home(settings)
     with (settings.root / WORKER_LOCK).open("a+", encoding="ascii") as file:
-        if not _try_lock(file):
+        if not try_lock(file):
             raise HandoffError("WORKER_RUNNING", f"process {_holder(file)} is the worker")
         _sign(file)
         yield
@@ -78,7 +78,7 @@ def running_worker(settings: Settings) -> str | None:
     if not path.exists():
         return None
     with path.open("r+", encoding="ascii") as file:
-        return None if _try_lock(file) else _holder(file)
+        return None if try_lock(file) else _holder(file)
 
 
 def writer_patience(settings: Settings) -> float:
@@ -93,7 +93,7 @@ def _acquire(settings: Settings, path: Path, wait_seconds: float) -> IO[str]:
     file = path.open("a+", encoding="ascii")
     try:
         with (settings.root / QUEUE_LOCK).open("a+", encoding="ascii") as queue:
-            while not (_try_lock(queue) and _try_lock(file)):
+            while not (try_lock(queue) and try_lock(file)):
                 if time.monotonic() >= deadline:
                     holder = _holder(file)
                     raise HandoffError(
@@ -109,7 +109,7 @@ def _acquire(settings: Settings, path: Path, wait_seconds: float) -> IO[str]:
     return file
 
 
-def _try_lock(file: IO[str]) -> bool:
+def try_lock(file: IO[str]) -> bool:
     """Take the lock of an open file, or say that another process has it; one that is ours already stays ours."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

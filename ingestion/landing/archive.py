@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import orjson
 
 from ingestion.connectors.extracted import Extracted
+from ingestion.durable_file import sync_to_disk
 from ingestion.errors.catalog import HandoffError
 
 if TYPE_CHECKING:
@@ -180,8 +181,4 @@ def _write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
     # Unlike a rename, a link refuses to replace a segment that somebody else has written meanwhile.
     os.link(unfinished, path)
     unfinished.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_to_disk(path.parent)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Decimal
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from ingestion.contracts import registry
 from ingestion.contracts.columns import ENVELOPE_COLUMNS, arrow_schema, record_columns
 from ingestion.contracts.instants import parse_instant
 from ingestion.errors.catalog import HandoffError
+from ingestion.landing.raw_values import json_text, money, null_fields
 from ingestion.log.interface import StoredEvent
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _TYPE = b'"type":"com.handoff.'
 # A block is parsed on one thread, and no event may straddle two: one that is larger goes the other way.
 _BLOCK_BYTES = 2 * 1024 * 1024
-_CENT = Decimal("0.01")
 # Above this a double no longer tells every integer, and money is exact.
 _EXACT = 2.0**53
 _RFC_3339 = (
@@ -68,7 +67,7 @@ def parse(record: str, rows: Sequence[StoredEvent]) -> pa.Table | None:
                 pa.timestamp("us", "UTC")
             ),
             "contract_version": _versions(record, parsed["dataschema"].combine_chunks()),
-            "null_fields": _texts(len(rows), looked_at, _null_fields, "[]"),
+            "null_fields": _texts(len(rows), looked_at, null_fields, "[]"),
         }
         schema = arrow_schema(record)
         for column in ENVELOPE_COLUMNS:
@@ -150,13 +149,9 @@ def _texts(
     return pa.array(values, pa.string())
 
 
-def _null_fields(fields: dict[str, Any]) -> str:
-    return orjson.dumps([name for name, value in fields.items() if value is None]).decode()
-
-
 def _json(name: str, fields: dict[str, Any]) -> str | None:
     value = fields.get(name)
-    return None if value is None else orjson.dumps(value).decode()
+    return None if value is None else json_text(value)
 
 
 def _versions(record: str, contracts: pa.Array) -> pa.Array:
@@ -183,10 +178,7 @@ def _convert(kind: str, values: pa.Array) -> pa.Array:
         amounts = values.to_pylist() if values.null_count < len(values) else []
         if any(amount is not None and abs(amount) >= _EXACT for amount in amounts):
             raise ValueError("an amount a double may not hold")
-        exact = [
-            None if amount is None else Decimal(str(amount)).quantize(_CENT, ROUND_HALF_EVEN)
-            for amount in amounts
-        ]
+        exact = [None if amount is None else money(amount) for amount in amounts]
         return pa.array(exact or [None] * len(values), pa.decimal128(18, 2))
     return values
 

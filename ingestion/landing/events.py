@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -28,6 +27,7 @@ from ingestion.landing.raw_tables import (
     event_tables,
     landed_through,
 )
+from ingestion.landing.raw_values import json_text, money, null_fields
 from ingestion.landing.warehouse import RawSchema, open_raw
 from ingestion.log.encoding import from_microseconds
 from ingestion.log.interface import (
@@ -50,7 +50,6 @@ LOAD_EVENTS = 200_000
 PARSE_EVENTS = 20_000
 # A broken sender must not fill the report; the count of rows says the rest.
 _SHOWN_VALUES = 100
-_CENT = Decimal("0.01")
 
 _PYTHON_VALUES: dict[Kind, Callable[[Any], Any]] = {
     "text": str,
@@ -58,9 +57,9 @@ _PYTHON_VALUES: dict[Kind, Callable[[Any], Any]] = {
     "date": date.fromisoformat,
     "integer": int,
     "number": float,
-    "money": lambda value: Decimal(str(value)).quantize(_CENT, ROUND_HALF_EVEN),
+    "money": money,
     "boolean": bool,
-    "json": lambda value: orjson.dumps(value).decode(),
+    "json": json_text,
 }
 # Arrow takes these as JSON gives them; only when it refuses a value is each looked at on its own.
 _TAKEN_AS_THEY_ARE: frozenset[Kind] = frozenset({"text", "integer", "number", "boolean"})
@@ -380,7 +379,7 @@ def to_table(record: str, entries: Sequence[LogEntry], unrepresentable: list[str
         "seq": [entry.seq for entry in entries],
         "received_at": [entry.received_at for entry in entries],
         "contract_version": [registry.contract_of(event).version for event in events],
-        "null_fields": [_null_fields(fields) for fields in data],
+        "null_fields": [null_fields(fields) for fields in data],
     }
     arrays = []
     for column in ENVELOPE_COLUMNS:
@@ -414,12 +413,6 @@ def rejections_table(entries: Sequence[QuarantineEntry], schema: pa.Schema) -> p
         entry.rejection.payload.decode("utf-8", errors="replace") for entry in entries
     ]
     return pa.table(columns, schema=schema)
-
-
-def _null_fields(fields: dict[str, Any]) -> str:
-    if None not in fields.values():
-        return "[]"
-    return orjson.dumps([name for name, value in fields.items() if value is None]).decode()
 
 
 def _array(

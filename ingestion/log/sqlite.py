@@ -21,6 +21,7 @@ from typing import Any, cast
 import apsw
 import orjson
 
+from ingestion.durable_file import sync_to_disk
 from ingestion.errors.catalog import HandoffError
 from ingestion.log.encoding import (
     GENESIS,
@@ -632,8 +633,4 @@ def _create_private(path: Path) -> None:
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     for folder in (path.parent, path.parent.parent):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_to_disk(folder)

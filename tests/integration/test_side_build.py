@@ -292,9 +292,9 @@ def die_at(settings: Settings, moment: str, patches: Any) -> None:
     elif moment == "carried over":
         dying("carry_over")
     elif moment == "on disk":
-        dying("_sync")
+        dying("sync_to_disk")
     elif moment == "renamed":
-        dying("_sync", lambda path: path == settings.root)
+        dying("sync_to_disk", lambda path: path == settings.root)
     rebuild_beside(
         settings, asked=True, tell=lambda build: die() if build.stage == moment else None
     )

@@ -119,7 +119,7 @@ def test_a_publisher_that_is_killed_leaves_the_old_file_and_the_next_one_clears_
     before = settings.serving_path.read_bytes()
     code = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom ingestion.settings import Settings\nimport orchestration.serving as serving\n"
-        "serving._sync_to_disk = lambda path: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "serving.sync_to_disk = lambda path: os.kill(os.getpid(), signal.SIGKILL)\n"
         "serving.publish(Settings(home=Path(sys.argv[1])))"
     )
     died = subprocess.run([sys.executable, "-c", code, str(settings.root)], cwd=ROOT)
