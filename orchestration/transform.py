@@ -214,7 +214,7 @@ def transform(
             connection.execute("insert into ops.rebuilds_begun values (?)", [datetime.now(UTC)])
         elif last is not None:
             since, since_as_of = last.through, last.as_of.isoformat()
-        news = _tables_with_news(connection, since)
+        news = _tables_with_news(connection, since, last.as_of if last else as_of, as_of)
     if reason:
         command = ["build", "--full-refresh", "--exclude-resource-type", "test", "unit_test", "exposure"]  # fmt: skip
     elif scope == "everything":
@@ -495,21 +495,34 @@ def _newest_load(connection: duckdb.DuckDBPyConnection) -> str:
     return newest
 
 
-def _tables_with_news(connection: duckdb.DuckDBPyConnection, since: str) -> list[str]:
-    """Raw tables with rows of completed loads above `since`, as `schema.table`."""
+def _tables_with_news(
+    connection: duckdb.DuckDBPyConnection, since: str, since_as_of: datetime, as_of: datetime
+) -> list[str]:
+    """Raw tables, as `schema.table`, with rows of completed loads above `since`, or with rows whose own date has come
+    since the last transform."""
     tables = connection.execute(
-        "select schema_name, table_name from duckdb_columns() "
-        "where column_name = '_dlt_load_id' and starts_with(schema_name, 'raw_') order by all"
+        "select schema_name, table_name, max(column_name) filter (where column_name in ('occurred_at', 'updated_at')) "
+        "from duckdb_columns() where starts_with(schema_name, 'raw_') "
+        "group by all having bool_or(column_name = '_dlt_load_id') order by all"
     ).fetchall()
-    return [
-        f"{schema}.{table}"
-        for schema, table in tables
-        if connection.execute(
-            f'select 1 from "{schema}"."{table}" where _dlt_load_id > ? and _dlt_load_id in '
-            f'(select load_id from "{schema}"._dlt_loads where status = 0 and load_id > ?) limit 1',
-            [since, since],
-        ).fetchone()
-    ]
+    news = []
+    for schema, table, instant in tables:
+        completed = f'select load_id from "{schema}"._dlt_loads where status = 0'
+        asked = (
+            f'select 1 from "{schema}"."{table}" where _dlt_load_id > $since '
+            f"and _dlt_load_id in ({completed} and load_id > $since)"
+        )
+        bound: dict[str, object] = {"since": since}
+        if instant:
+            # Of each row group DuckDB knows the newest date: only those with something still ahead are read.
+            asked += (
+                f' union all select 1 from "{schema}"."{table}" '
+                f"where {instant} > $since_as_of and {instant} <= $as_of"
+            )
+            bound.update(since_as_of=since_as_of, as_of=as_of)
+        if connection.execute(f"select 1 from ({asked}) limit 1", bound).fetchone():
+            news.append(f"{schema}.{table}")
+    return news
 
 
 def _policy_hash(connection: duckdb.DuckDBPyConnection) -> str:

@@ -8,6 +8,11 @@
 -- Whom the batch touched is told from this table as it was before.
 -- depends_on: {{ ref('int_batch__changed_records') }}
 -- depends_on: {{ ref('int_batch__touched_people') }}
+-- depends_on: {{ ref('stg_events__accounts') }}
+-- depends_on: {{ ref('stg_hubspot__companies') }}
+-- depends_on: {{ ref('stg_salesforce__accounts') }}
+-- One account may change which of its group stands for all: of a batch that says something of any, all are compared.
+{% set with_accounts = not is_incremental() or has_rows(accounts_stated()) %}
 
 with people as (
     select * from {{ ref('int_identity__people') }}
@@ -105,6 +110,7 @@ people_mapped as (
         on split_part(lower(coalesce(contacts.email, people.record_id)), '@', 2) = by_domain.domain
 ),
 
+{% if with_accounts %}
 accounts_mapped as (
     select
         {{ record_key('system', "'account'", 'record_id') }} as record_key,
@@ -113,11 +119,36 @@ accounts_mapped as (
         record_id,
         cast(null as varchar) as person_id,
         account_id,
-        to_json([{ 'identifier_type': 'account', 'identifier_value': account_group }]) as evidence,
+        cast(to_json([{ 'identifier_type': 'account', 'identifier_value': account_group }]) as varchar) as evidence,
         is_deleted,
         first_received_at as valid_from,
         first_received_at,
     from accounts
+    {% if is_incremental() %}
+        except
+        select
+            record_key,
+            system,
+            record_type,
+            record_id,
+            person_id,
+            account_id,
+            evidence,
+            is_deleted,
+            valid_from,
+            first_received_at,
+        from {{ this }}
+        where record_type = 'account'
+    {% endif %}
+),
+{% endif %}
+
+mapped as (
+    select * from people_mapped
+    {% if with_accounts %}
+    union all
+    select * from accounts_mapped
+    {% endif %}
 )
 
 select
@@ -133,19 +164,4 @@ select
     valid_from,
     cast(null as timestamptz) as valid_to,
     first_received_at,
-from people_mapped
-union all
-select
-    record_key,
-    system,
-    record_type,
-    record_id,
-    person_id,
-    account_id,
-    cast(evidence as varchar) as evidence,
-    is_deleted,
-    true as is_current,
-    valid_from,
-    cast(null as timestamptz) as valid_to,
-    first_received_at,
-from accounts_mapped
+from mapped
