@@ -7,7 +7,7 @@ import sys
 
 from ingestion.settings import Settings
 from orchestration.transform import dbt_environment
-from orchestration.writer_lock import warehouse_writer
+from orchestration.writer_lock import warehouse_writer, writer_patience
 
 
 def main(arguments: list[str]) -> int:
@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
 
     settings = Settings()
     os.environ.update(dbt_environment(settings))
-    with warehouse_writer(settings):
+    with warehouse_writer(settings, wait_seconds=writer_patience(settings)):
         return 0 if dbtRunner().invoke(arguments).success else 1
 
 

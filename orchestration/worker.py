@@ -30,6 +30,7 @@ from orchestration.polling import Answers, Asking, asked_before
 from orchestration.side_build import Build, clear_away, in_place
 from orchestration.transform import made_with
 from orchestration.warehouse_copy import lacking_room
+from orchestration.warm_warehouse import WarmWarehouse
 from orchestration.writer_lock import WRITER_WAIT_SECONDS, only_worker, warehouse_writer
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def work(
         try:
             worker.run()
         finally:
-            worker.give_up_rebuild()
+            worker.give_up()
 
 
 def work_until_signalled(
@@ -140,6 +141,7 @@ class _Worker:
         definitions = defs()
         self._start_rebuild = start_rebuild
         self._settings = settings
+        self._warehouse = WarmWarehouse(settings)
         self._reader = reader
         self._instance = instance
         self._stop = stop
@@ -171,11 +173,12 @@ class _Worker:
             self._see_to_rebuild()
             job = self._asked_first(self._due())
             if job is None:
-                self._stop.wait(LOOK_SECONDS)
+                self._rest()
                 continue
             # Told before the batch reads the log: what comes in meanwhile is news to the next one.
             mark = self._mark()
             try:
+                self._warehouse.take()
                 slice_ = self._slices.size(somebody_waits=mark.live_seq != self._done.live_seq)
                 with (
                     in_place() if self._in_place else contextlib.nullcontext(),
@@ -202,6 +205,13 @@ class _Worker:
                     self._rebuild_again_at = self._refreshed_at
                 self._forget_old_runs()
             self._on_batch(job.name, batch)
+
+    def _rest(self) -> None:
+        try:
+            self._warehouse.rest()
+        except Exception as error:
+            self._wait_after(error)
+        self._stop.wait(LOOK_SECONDS)
 
     def _due(self) -> dg.JobDefinition | None:
         has_news = self._bulk_waiting > 0 or self._mark() != self._done
@@ -293,10 +303,11 @@ class _Worker:
         self._rebuild_again_at = time.monotonic() + seconds
         _log.error("rebuild_failed", retry_in_seconds=seconds, **told)
 
-    def give_up_rebuild(self) -> None:
-        """End the rebuild under way, if there is one."""
+    def give_up(self) -> None:
+        """End the rebuild under way, if there is one, and let the warehouse go."""
         if self._rebuilding is not None:
             self._rebuilding.stop()
+        self._warehouse.let_go()
 
     def _mark(self) -> Mark:
         reader = self._reader
@@ -309,6 +320,8 @@ class _Worker:
         return {file: file.stat().st_mtime_ns for file in folder.rglob("*.yml")}
 
     def _wait_after(self, error: Exception) -> None:
+        # Whatever it was that failed: what is opened anew is as the disk has it.
+        self._warehouse.let_go()
         seconds = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
         self._failures += 1
         _log.error("batch_failed", retry_in_seconds=seconds, **_told(error))

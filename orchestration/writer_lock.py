@@ -81,8 +81,14 @@ def running_worker(settings: Settings) -> str | None:
         return None if try_lock(file) else _holder(file)
 
 
+def somebody_waits(settings: Settings) -> bool:
+    """Whether another process, or another user of this one, waits for the writer's lock."""
+    with (settings.root / QUEUE_LOCK).open("a+", encoding="ascii") as queue:
+        return not try_lock(queue)
+
+
 def writer_patience(settings: Settings) -> float:
-    """Seconds a command waits for the warehouse: none for another command, which may take minutes; a worker lets go after each batch."""
+    """Seconds a command waits for the warehouse: none for another command, which may take minutes; a worker lets go after a batch."""
     return WRITER_WAIT_SECONDS if running_worker(settings) else 0.0
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 
 
@@ -19,6 +21,8 @@ class Plugin(BasePlugin):
             ("normalize_email", normalize_email, 1),
             ("normalize_phone", normalize_phone, 2),
         ):
-            conn.create_function(
-                name, function, ["VARCHAR"] * arity, "VARCHAR", null_handling="special"
-            )
+            # A file that was held open since the last run has them still.
+            with contextlib.suppress(duckdb.CatalogException):
+                conn.create_function(
+                    name, function, ["VARCHAR"] * arity, "VARCHAR", null_handling="special"
+                )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 
 
@@ -14,6 +16,8 @@ class Plugin(BasePlugin):
         """Register the function on a connection dbt has just opened."""
         from models.routing.fair_share import fair_turns
 
-        conn.create_function(
-            "fair_turns", fair_turns, ["DOUBLE[]", "BIGINT", "BIGINT[]"], "BIGINT[]"
-        )
+        # A file that was held open since the last run has it still.
+        with contextlib.suppress(duckdb.CatalogException):
+            conn.create_function(
+                "fair_turns", fair_turns, ["DOUBLE[]", "BIGINT", "BIGINT[]"], "BIGINT[]"
+            )
