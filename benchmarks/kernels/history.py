@@ -56,12 +56,14 @@ def run(size: int, folder: Path) -> list[Measurement]:
 
 
 class _Warehouse:
-    """A rebuilt world that form submits of its own people come into, landed and decided as the worker does."""
+    """A rebuilt world that form submits of its own people come into, landed and decided as the worker does, with the file held open."""
 
     def __init__(self, settings: Any) -> None:
         from ingestion.landing.warehouse import connect
+        from orchestration.warm_warehouse import WarmWarehouse
 
         self._settings = settings
+        self._warm = WarmWarehouse(settings)
         self._now: datetime = worlds.AS_OF
         self._submits = 0
         with connect(settings) as connection:
@@ -79,16 +81,16 @@ class _Warehouse:
     def batch(self, count: int) -> float:
         """Seconds to land `count` form submits and bring the decisions up to them."""
         from ingestion.landing.raw_tables import EVENTS, event_tables
-        from ingestion.landing.warehouse import held_open, open_raw
+        from ingestion.landing.warehouse import open_raw
         from orchestration.transform import transform
 
         table = self._submitted(count)
         schemas, hints = event_tables()
         started = time.perf_counter()
-        with held_open(self._settings):
-            with open_raw(self._settings, EVENTS, schemas, hints) as raw:
-                raw.append({"activities": table})
-            done = transform(self._settings, as_of=self._now, scope="decisions")
+        self._warm.take()
+        with open_raw(self._settings, EVENTS, schemas, hints) as raw:
+            raw.append({"activities": table})
+        done = transform(self._settings, as_of=self._now, scope="decisions")
         seconds = time.perf_counter() - started
         if done.scope != "decisions":
             raise AssertionError(f"a batch became more than that: {done.reason}")
