@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ingestion.durable_file import sync_to_disk
 from ingestion.errors.catalog import HandoffError
 from ingestion.home import require_home
-from ingestion.landing.warehouse import connect
+from ingestion.landing.warehouse import connect, write_ahead_log
 from ingestion.settings import Settings
 from orchestration.policy_rows import load_policy_rows, rebuild_reason
 from orchestration.progress import report
@@ -231,10 +231,10 @@ def swap_in(settings: Settings, copy: CopySettings) -> None:
     """
     write_down(copy)
     write_down(settings)
-    for path in (copy.warehouse_path, settings.warehouse_path):
+    for one in (copy, settings):
         # A write-ahead log beside a file that it is not of would be replayed into it, or refuse it.
-        if path.with_name(path.name + ".wal").exists():
-            raise HandoffError("REBUILD_ABANDONED", f"{path} is open elsewhere")
+        if write_ahead_log(one).exists():
+            raise HandoffError("REBUILD_ABANDONED", f"{one.warehouse_path} is open elsewhere")
     sync_to_disk(copy.warehouse_path)
     copy.warehouse_path.replace(settings.warehouse_path)
     sync_to_disk(settings.root)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from pathlib import Path
 
-from ingestion.landing.warehouse import connect
+from ingestion.landing.warehouse import connect, write_ahead_log
 from ingestion.settings import Settings
 from orchestration.writer_lock import WRITER_WAIT_SECONDS, somebody_waits, warehouse_writer
 
@@ -54,7 +53,7 @@ class WarmWarehouse:
             self.let_go()
         elif not self._is_written_down and time.monotonic() - self._used_at >= QUIET_SECONDS:
             self._is_written_down = True
-            if self._log_path.exists():
+            if write_ahead_log(self._settings).exists():
                 with contextlib.closing(connect(self._settings)) as connection:
                     connection.execute("checkpoint")
 
@@ -63,8 +62,3 @@ class WarmWarehouse:
         if self._held is not None:
             held, self._held = self._held, None
             held.close()
-
-    @property
-    def _log_path(self) -> Path:
-        path = self._settings.warehouse_path
-        return path.with_name(path.name + ".wal")

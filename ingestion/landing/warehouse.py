@@ -3,11 +3,13 @@ record and no system."""
 
 from __future__ import annotations
 
+import gc
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingestion.errors.catalog import HandoffError
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 Hints = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 LOAD_ID = "_dlt_load_id"
+# A load of so many rows takes longer than tidying up after it.
+_MANY_ROWS = 50_000
+# Bytes. Rows in it are in memory as well.
+_LONG_LOG = 64_000_000
 _LOADS_DDL = """
     create table if not exists {schema}._dlt_loads (
         load_id varchar not null,
@@ -100,6 +106,12 @@ def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
     connection.execute(f"set memory_limit = '{settings.duckdb_memory_limit}'")
     connection.execute(f"set threads = {settings.duckdb_threads}")
     return connection
+
+
+def write_ahead_log(settings: Settings) -> Path:
+    """Where DuckDB keeps what was committed since the last checkpoint; there is none after one."""
+    path = settings.warehouse_path
+    return path.with_name(path.name + ".wal")
 
 
 @contextmanager
@@ -245,7 +257,22 @@ class RawSchema:
         info.raise_on_failed_jobs()
         load_id = info.loads_ids[0]
         rows = {name: table.num_rows for name, table in tables.items()}
+        if sum(rows.values()) >= _MANY_ROWS:
+            del resources, info
+            self._give_memory_back()
         return LoadReport(load_id, rows, seconds=time.perf_counter() - started)
+
+    def _give_memory_back(self) -> None:
+        """What a large load leaves behind adds up while a backlog lands: cycles in dlt that hold
+        its tables, Arrow's free pages, and rows that DuckDB keeps until a checkpoint, which it does
+        not write by itself while dlt's connection is open."""
+        import pyarrow as pa
+
+        gc.collect()
+        pa.default_memory_pool().release_unused()
+        log = write_ahead_log(self.settings)
+        if log.exists() and log.stat().st_size > _LONG_LOG:
+            self.connection.execute("checkpoint")
 
     def _dlt_schema(self) -> Any:
         """Every table of the schema, whatever this load carries: dlt then keeps one schema

@@ -290,6 +290,32 @@ def test_a_process_that_lands_for_long_keeps_nothing_of_it(settings: Settings) -
     assert objects_after < objects_before + 1_000
 
 
+@pytest.mark.parametrize("tidies_up", [True, False], ids=["as it is", "without tidying up"])
+def test_a_backlog_leaves_neither_tables_nor_a_long_log_behind(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tidies_up: bool
+) -> None:
+    """Fifty loads of 200,000 rows took 8 GB; the second case shows that the first would see it."""
+    monkeypatch.setattr(warehouse, "_LONG_LOG", 500_000)
+    if not tidies_up:
+        monkeypatch.setattr(warehouse, "_MANY_ROWS", sys.maxsize)
+    schema = pa.schema([pa.field("seq", pa.int64())])
+    kept, logged = [], []
+    gc.collect()
+    gc.disable()
+    try:
+        with warehouse.open_raw(settings, "raw_x", {"t": schema}, {}) as raw:
+            for number in range(8):
+                first = number * 10**7
+                raw.append({"t": pa.table({"seq": range(first, first + 50_000)}, schema=schema)})
+                kept.append(pa.total_allocated_bytes())
+                log = warehouse.write_ahead_log(settings)
+                logged.append(log.stat().st_size if log.exists() else 0)
+    finally:
+        gc.enable()
+    assert (kept[-1] <= kept[1]) is tidies_up, kept
+    assert (max(logged) < 1_000_000) is tidies_up, logged
+
+
 def test_a_damaged_warehouse_says_how_to_rebuild_it(settings: Settings) -> None:
     settings.root.mkdir(parents=True)
     settings.warehouse_path.write_bytes(b"not a database" * 1_000)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ingestion.landing.warehouse import connect
+from ingestion.landing.warehouse import connect, write_ahead_log
 from ingestion.settings import Settings
 from orchestration import warm_warehouse
 from orchestration.warm_warehouse import WarmWarehouse
@@ -77,10 +77,6 @@ def is_refused(settings: Settings) -> bool:
     return answer == "waiting\n" and f"process {os.getpid()} is writing" in error
 
 
-def log_of(settings: Settings) -> Path:
-    return settings.warehouse_path.with_name(settings.warehouse_path.name + ".wal")
-
-
 def test_between_batches_it_is_nobody_elses(settings: Settings, warm: WarmWarehouse) -> None:
     warm.take()
     write(settings)
@@ -124,18 +120,18 @@ def test_in_the_quiet_a_checkpoint_is_written_once(
     warm.take()
     write(settings)
     warm.rest()
-    assert log_of(settings).exists(), "it did not wait for the quiet"
+    assert write_ahead_log(settings).exists(), "it did not wait for the quiet"
     monkeypatch.setattr(warm_warehouse, "QUIET_SECONDS", 0.0)
     warm.rest()
-    assert not log_of(settings).exists()
+    assert not write_ahead_log(settings).exists()
     assert is_refused(settings)
     # Until the next batch there is nothing to write down: what is there now is somebody's who did not say so.
     write(settings)
     warm.rest()
-    assert log_of(settings).exists()
+    assert write_ahead_log(settings).exists()
     warm.take()
     warm.rest()
-    assert not log_of(settings).exists()
+    assert not write_ahead_log(settings).exists()
 
 
 def test_let_go_it_leaves_one_whole_file_and_a_free_lock(
@@ -143,9 +139,9 @@ def test_let_go_it_leaves_one_whole_file_and_a_free_lock(
 ) -> None:
     warm.take()
     write(settings)
-    assert log_of(settings).exists()
+    assert write_ahead_log(settings).exists()
     warm.let_go()
-    assert not log_of(settings).exists()
+    assert not write_ahead_log(settings).exists()
     with warehouse_writer(settings):
         pass
     warm.let_go()
@@ -154,7 +150,9 @@ def test_let_go_it_leaves_one_whole_file_and_a_free_lock(
 def test_killed_while_it_holds_it_loses_nothing(settings: Settings) -> None:
     process = subprocess.run([sys.executable, "-c", KILLED, str(settings.root)], check=False)
     assert process.returncode == -9
-    assert log_of(settings).exists(), "it was written down before, and this test shows nothing"
+    assert write_ahead_log(settings).exists(), (
+        "it was written down before, and this test shows nothing"
+    )
     warm = WarmWarehouse(settings)
     warm.take()
     connection = connect(settings)
