@@ -143,8 +143,11 @@ def test_a_hot_batch_reads_no_table_whole(warehouse: Any) -> None:
         )
     )
     assert [table for table in GROWS_WITH_THE_PAST if sizes[table] <= ROW_GROUP] == []
+    accounts = "select rowid, record_id from marts.entity_map where record_type = 'account'"
+    as_they_lie = warehouse.rows(accounts)
     queries = hot_batch(warehouse, 1)
     assert read_whole(queries) == set()
+    assert warehouse.rows(accounts) == as_they_lie != [], "rows of accounts were written anew"
     # Nor when what batches write has begun to lie about.
     assert read_whole(hot_batch(warehouse, 2)) == set()
     assert {

@@ -19,6 +19,10 @@ with records as (
 
 contacts as (
     select * from {{ ref('int_contacts__current') }}
+    {% if is_incremental() %}
+        where record_key in (select records.record_key from records)
+    {% endif %}
+    {{ looked_up() }}
 ),
 
 priorities as (

@@ -28,6 +28,10 @@ with people as (
 
 contacts as (
     select * from {{ ref('int_contacts__current') }}
+    {% if is_incremental() %}
+        where record_key in (select people.record_key from people)
+    {% endif %}
+    {{ looked_up() }}
 ),
 
 accounts as (

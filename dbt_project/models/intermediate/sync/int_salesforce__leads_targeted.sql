@@ -28,6 +28,19 @@ leads_confirmed as (
     where {{ where_touched('external_id') }}
 ),
 
+contacts_named as (
+    select * from {{ ref('int_contacts__current') }}
+    {% if is_incremental() %}
+        where
+            record_key in (
+                select leads_confirmed.record_key from leads_confirmed
+                union
+                select records.record_key from records
+            )
+    {% endif %}
+    {{ looked_up() }}
+),
+
 confirmed as (
     select
         leads_confirmed.external_id,
@@ -36,7 +49,7 @@ confirmed as (
         ) as record_id,
         bool_or(contacts.record_key is not null and (contacts.is_deleted or contacts.is_converted)) as has_gone,
     from leads_confirmed
-    left join {{ ref('int_contacts__current') }} as contacts on leads_confirmed.record_key = contacts.record_key
+    left join contacts_named as contacts on leads_confirmed.record_key = contacts.record_key
     group by leads_confirmed.external_id
 ),
 
@@ -56,8 +69,16 @@ contacts as (
         contacts.converted_contact_id,
         {{ record_key("'salesforce'", "'contact'", 'contacts.converted_contact_id') }} as converted_key,
     from records
-    inner join {{ ref('int_contacts__current') }} as contacts on records.record_key = contacts.record_key
+    inner join contacts_named as contacts on records.record_key = contacts.record_key
     where records.system = 'salesforce'
+),
+
+contacts_converted as (
+    select * from {{ ref('int_contacts__current') }}
+    {% if is_incremental() %}
+        where record_key in (select contacts.converted_key from contacts)
+    {% endif %}
+    {{ looked_up() }}
 ),
 
 polled as (
@@ -84,7 +105,7 @@ polled as (
         ) as contact_record_id,
         bool_or(contacts.is_deleted or contacts.is_converted) as has_gone,
     from contacts
-    left join {{ ref('int_contacts__current') }} as converted on contacts.converted_key = converted.record_key
+    left join contacts_converted as converted on contacts.converted_key = converted.record_key
     group by contacts.person_id
 ),
 
