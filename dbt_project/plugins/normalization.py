@@ -14,15 +14,22 @@ class Plugin(BasePlugin):
 
     def configure_connection(self, conn: Any) -> None:
         """Register the functions on a connection dbt has just opened."""
-        from ingestion.normalize.emails import normalize_email
         from ingestion.normalize.phones import normalize_phone
 
-        for name, function, arity in (
-            ("normalize_email", normalize_email, 1),
-            ("normalize_phone", normalize_phone, 2),
-        ):
-            # A file that was held open since the last run has them still.
-            with contextlib.suppress(duckdb.CatalogException):
-                conn.create_function(
-                    name, function, ["VARCHAR"] * arity, "VARCHAR", null_handling="special"
-                )
+        # A file that was held open since the last run has them still.
+        with contextlib.suppress(duckdb.CatalogException):
+            conn.create_function(
+                "normalize_email", _normalize_emails, ["VARCHAR"], "VARCHAR",
+                type="arrow", null_handling="special",
+            )  # fmt: skip
+            conn.create_function(
+                "normalize_phone", normalize_phone, ["VARCHAR", "VARCHAR"], "VARCHAR",
+                null_handling="special",
+            )  # fmt: skip
+
+
+def _normalize_emails(values: Any) -> Any:
+    """A function of this module: DuckDB evaluates the annotations of what it registers, and keeps it no longer than its connection."""
+    from ingestion.normalize.emails import normalize_emails
+
+    return normalize_emails(values)
