@@ -38,13 +38,6 @@ within_reach as (
     having sum(rule_maxima.most_points) >= versions.mql_threshold - 0.000001
 ),
 
-ledger as (
-    select entries.*
-    from entries
-    inner join within_reach
-        on entries.person_id = within_reach.person_id and entries.scoring_version = within_reach.scoring_version
-),
-
 people as (
     select
         person_id,
@@ -53,27 +46,77 @@ people as (
     where {{ where_touched() }}
 ),
 
--- Positive points only decay, so a score can rise above the threshold at a ledger entry and nowhere between two.
-instants as (
-    select distinct
+-- What follows pairs every entry of a person with every later one: by numbers, as grouping by names took most of the time.
+-- Materialized, as a number must be the same wherever it is read.
+tracks as materialized (
+    select
         person_id,
         scoring_version,
+        row_number() over () as track,
+    from within_reach
+),
+
+rules as materialized (
+    select
+        scoring_version,
+        rule_id,
+        entry_kind,
+        any_value(label) as label,
+        any_value(cap) as cap,
+        row_number() over () as rule_number,
+    from entries
+    group by scoring_version, rule_id, entry_kind
+),
+
+ledger as materialized (
+    select
+        tracks.track,
+        rules.rule_number,
+        entries.points,
+        entries.half_life_days,
+        entries.trace_parent,
+        entries.occurred_at,
+        entries.received_at,
+    from entries
+    inner join tracks on entries.person_id = tracks.person_id and entries.scoring_version = tracks.scoring_version
+    inner join rules
+        on
+            entries.scoring_version = rules.scoring_version
+            and entries.rule_id = rules.rule_id
+            and entries.entry_kind = rules.entry_kind
+),
+
+-- Positive points only decay, so a score can rise above the threshold at a ledger entry and nowhere between two.
+instants as materialized (
+    select
+        track,
         occurred_at as evaluated_at,
+        max(received_at) as received_at,
+        max(trace_parent) as trace_parent,
+        row_number() over () as instant_number,
     from ledger
+    group by track, occurred_at
+),
+
+told as (
+    select
+        track,
+        instant_number,
+        evaluated_at,
+        max(received_at) over so_far as known_at,
+        last_value(trace_parent ignore nulls) over so_far as trace_parent,
+    from instants
+    window so_far as (
+        partition by track
+        order by evaluated_at
+        rows between unbounded preceding and current row
+    )
 ),
 
 contributions as (
     select
-        instants.person_id,
-        instants.scoring_version,
-        instants.evaluated_at,
-        ledger.rule_id,
-        ledger.entry_kind,
-        any_value(ledger.label) as label,
-        any_value(ledger.cap) as cap,
-        max(ledger.received_at) as received_at,
-        arg_max(ledger.trace_parent, ledger.occurred_at) as trace_parent,
-        max(ledger.occurred_at) filter (where ledger.trace_parent is not null) as traced_at,
+        instants.instant_number,
+        ledger.rule_number,
         sum({{ decayed_points('ledger.points', 'ledger.half_life_days', 'ledger.occurred_at', 'instants.evaluated_at') }})
             as points_after,
         coalesce(
@@ -83,26 +126,38 @@ contributions as (
             0
         ) as points_before,
     from instants
-    inner join ledger
-        on
-            instants.person_id = ledger.person_id
-            and instants.scoring_version = ledger.scoring_version
-            and instants.evaluated_at >= ledger.occurred_at
-    group by instants.person_id, instants.scoring_version, instants.evaluated_at, ledger.rule_id, ledger.entry_kind
+    inner join ledger on instants.track = ledger.track and instants.evaluated_at >= ledger.occurred_at
+    group by instants.instant_number, ledger.rule_number
+),
+
+sums as (
+    select
+        contributions.instant_number,
+        round(sum({{ capped('contributions.points_after', 'rules.cap') }}), 6) as score_after,
+        round(sum({{ capped('contributions.points_before', 'rules.cap') }}), 6) as score_before,
+        coalesce(
+            sum({{ capped('contributions.points_after', 'rules.cap') }}) filter (where rules.entry_kind = 'fit'), 0
+        ) as fit_score,
+    from contributions
+    inner join rules on contributions.rule_number = rules.rule_number
+    group by contributions.instant_number
 ),
 
 scored as (
     select
-        person_id,
-        scoring_version,
-        evaluated_at,
-        round(sum({{ capped('points_after', 'cap') }}), 6) as score_after,
-        round(sum({{ capped('points_before', 'cap') }}), 6) as score_before,
-        coalesce(sum({{ capped('points_after', 'cap') }}) filter (where entry_kind = 'fit'), 0) as fit_score,
-        max(received_at) as known_at,
-        arg_max(trace_parent, traced_at) as trace_parent,
-    from contributions
-    group by person_id, scoring_version, evaluated_at
+        tracks.person_id,
+        tracks.scoring_version,
+        told.track,
+        told.instant_number,
+        told.evaluated_at,
+        told.known_at,
+        told.trace_parent,
+        sums.score_after,
+        sums.score_before,
+        sums.fit_score,
+    from told
+    inner join sums on told.instant_number = sums.instant_number
+    inner join tracks on told.track = tracks.track
 ),
 
 -- Once qualified, a person qualifies again only after the score has fallen below rearm_below.
@@ -116,7 +171,7 @@ fallen as (
         scored.score_before < versions.rearm_below
         or coalesce(
             lag(scored.score_after) over (
-                partition by scored.person_id, scored.scoring_version
+                partition by scored.track
                 order by scored.evaluated_at
             ) < versions.rearm_below,
             true
@@ -129,7 +184,7 @@ armed as (
     select
         *,
         count(*) filter (where is_rearmed) over (
-            partition by person_id, scoring_version
+            partition by track
             order by evaluated_at
         ) as arming,
     from fallen
@@ -140,7 +195,7 @@ crossings as (
     from armed
     where score_after >= mql_threshold
     qualify row_number() over (
-        partition by person_id, scoring_version, arming
+        partition by track, arming
         order by evaluated_at
     ) = 1
 ),
@@ -149,11 +204,11 @@ numbered as (
     select
         *,
         row_number() over (
-            partition by person_id, scoring_version
+            partition by track
             order by evaluated_at
         ) as crossing_number,
         lead(evaluated_at) over (
-            partition by person_id, scoring_version
+            partition by track
             order by evaluated_at
         ) as next_evaluated_at,
     from crossings
@@ -162,86 +217,78 @@ numbered as (
 -- For the crossings alone: of a hundred instants, a few are one.
 reasons as (
     select
-        contributions.person_id,
-        contributions.scoring_version,
-        contributions.evaluated_at,
+        contributions.instant_number,
         to_json(
             list(
                 {
-                    'rule_id': contributions.rule_id,
-                    'label': contributions.label,
-                    'points': round({{ capped('contributions.points_after', 'contributions.cap') }}, 1)
+                    'rule_id': rules.rule_id,
+                    'label': rules.label,
+                    'points': round({{ capped('contributions.points_after', 'rules.cap') }}, 1)
                 }
-                order by {{ capped('contributions.points_after', 'contributions.cap') }} desc, contributions.rule_id
-            ) filter (where abs({{ capped('contributions.points_after', 'contributions.cap') }}) >= 0.05)
+                order by {{ capped('contributions.points_after', 'rules.cap') }} desc, rules.rule_id
+            ) filter (where abs({{ capped('contributions.points_after', 'rules.cap') }}) >= 0.05)
         ) as reasons,
     from contributions
-    inner join numbered
-        on
-            contributions.person_id = numbered.person_id
-            and contributions.scoring_version = numbered.scoring_version
-            and contributions.evaluated_at = numbered.evaluated_at
-    group by contributions.person_id, contributions.scoring_version, contributions.evaluated_at
+    inner join numbered on contributions.instant_number = numbered.instant_number
+    inner join rules on contributions.rule_number = rules.rule_number
+    group by contributions.instant_number
 ),
 
 -- An entry can show the crossing at its own instant or, when it comes late, where the crossing lies by now.
-moments as (
-    select distinct
-        numbered.person_id,
-        numbered.scoring_version,
+moments as materialized (
+    select
+        numbered.track,
         numbered.crossing_number,
         numbered.mql_threshold,
         greatest(ledger.occurred_at, numbered.evaluated_at) as evaluated_at,
         ledger.received_at,
+        row_number() over () as moment,
     from numbered
     inner join ledger
         on
-            numbered.person_id = ledger.person_id
-            and numbered.scoring_version = ledger.scoring_version
+            numbered.track = ledger.track
             and ledger.occurred_at < coalesce(numbered.next_evaluated_at, cast('infinity' as timestamptz))
+    group by
+        numbered.track,
+        numbered.crossing_number,
+        numbered.mql_threshold,
+        greatest(ledger.occurred_at, numbered.evaluated_at),
+        ledger.received_at
 ),
 
 points_known as (
     select
-        moments.person_id,
-        moments.scoring_version,
-        moments.crossing_number,
-        moments.mql_threshold,
-        moments.evaluated_at,
-        moments.received_at,
-        ledger.rule_id,
-        any_value(ledger.cap) as cap,
+        moments.moment,
+        ledger.rule_number,
         sum({{ decayed_points('ledger.points', 'ledger.half_life_days', 'ledger.occurred_at', 'moments.evaluated_at') }}) as points,
     from moments
     inner join ledger
         on
-            moments.person_id = ledger.person_id
-            and moments.scoring_version = ledger.scoring_version
+            moments.track = ledger.track
             and moments.evaluated_at >= ledger.occurred_at
             and moments.received_at >= ledger.received_at
-    group by all
+    group by moments.moment, ledger.rule_number
 ),
 
 scores_known as (
     select
-        person_id,
-        scoring_version,
-        crossing_number,
-        received_at,
+        points_known.moment,
+        round(sum({{ capped('points_known.points', 'rules.cap') }}), 6) as score,
     from points_known
-    group by person_id, scoring_version, crossing_number, mql_threshold, evaluated_at, received_at
-    having round(sum({{ capped('points', 'cap') }}), 6) >= mql_threshold
+    inner join rules on points_known.rule_number = rules.rule_number
+    group by points_known.moment
 ),
 
 -- A late entry changes what is known of the past, not when it was known that somebody qualifies: routing deals leads in that order.
 first_known as (
     select
-        person_id,
-        scoring_version,
-        crossing_number,
-        min(received_at) as known_at,
-    from scores_known
-    group by person_id, scoring_version, crossing_number
+        moments.track,
+        moments.crossing_number,
+        min(moments.received_at) as known_at,
+    from moments
+    inner join scores_known on moments.moment = scores_known.moment
+    where scores_known.score >= moments.mql_threshold
+    group by moments.track, moments.crossing_number
 )
 
 -- Named by its number, not its instant: a late event may move the instant, and must not make another MQL, owner and task of it.
@@ -260,13 +307,5 @@ select
     coalesce(first_known.known_at, crossings.known_at) as known_at,
 from numbered as crossings
 inner join people on crossings.person_id = people.person_id
-inner join reasons
-    on
-        crossings.person_id = reasons.person_id
-        and crossings.scoring_version = reasons.scoring_version
-        and crossings.evaluated_at = reasons.evaluated_at
-left join first_known
-    on
-        crossings.person_id = first_known.person_id
-        and crossings.scoring_version = first_known.scoring_version
-        and crossings.crossing_number = first_known.crossing_number
+inner join reasons on crossings.instant_number = reasons.instant_number
+left join first_known on crossings.track = first_known.track and crossings.crossing_number = first_known.crossing_number
