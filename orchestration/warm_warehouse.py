@@ -27,7 +27,7 @@ class WarmWarehouse:
         """Take nothing yet."""
         self._settings = settings
         self._held: contextlib.ExitStack | None = None
-        self._used_at = 0.0
+        self._quiet_since: float | None = None
         self._is_written_down = True
 
     def take(self) -> None:
@@ -42,7 +42,7 @@ class WarmWarehouse:
                 connection = held.enter_context(contextlib.closing(connect(self._settings)))
                 connection.execute(f"set checkpoint_threshold = '{CHECKPOINT_AT}'")
                 self._held = held.pop_all()
-        self._used_at = time.monotonic()
+        self._quiet_since = None
         self._is_written_down = False
 
     def rest(self) -> None:
@@ -51,7 +51,11 @@ class WarmWarehouse:
             return
         if somebody_waits(self._settings):
             self.let_go()
-        elif not self._is_written_down and time.monotonic() - self._used_at >= QUIET_SECONDS:
+            return
+        # From the end of the batch: one may take longer than the quiet has to last.
+        if self._quiet_since is None:
+            self._quiet_since = time.monotonic()
+        if not self._is_written_down and time.monotonic() - self._quiet_since >= QUIET_SECONDS:
             self._is_written_down = True
             if write_ahead_log(self._settings).exists():
                 with contextlib.closing(connect(self._settings)) as connection:
