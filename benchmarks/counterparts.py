@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _edge(port: int, home: Path) -> None:
-    from ingestion.edge.app import serve
+    from ingestion.edge.server import serve
     from ingestion.settings import Settings
 
     serve(Settings(home=home), port=port)

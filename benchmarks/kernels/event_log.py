@@ -19,7 +19,7 @@ ROUNDS = 3
 def run(size: int, folder: Path) -> list[Measurement]:
     """`size` events per round at 64 callers and in batches; a twentieth of it at one caller, who
     waits for the disk each time."""
-    from ingestion.edge.app import SWITCH_SECONDS
+    from ingestion.edge.server import SWITCH_SECONDS
 
     # As the edge sets it: two threads share the interpreter, the callers' and the log's writer.
     sys.setswitchinterval(SWITCH_SECONDS)

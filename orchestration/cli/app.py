@@ -368,7 +368,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the edge: POST /v1/events, POST /webhooks/{system}, GET /health/live and /health/ready."""
-    from ingestion.edge.app import serve as serve_edge
+    from ingestion.edge.server import serve as serve_edge
 
     settings = Settings()
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ingestion.edge.app import serve
+from ingestion.edge.server import serve
 from ingestion.errors.catalog import HandoffError
 from ingestion.log.owner import OwnerLog, open_log, open_reader
 from ingestion.settings import Settings
@@ -24,7 +24,7 @@ from ingestion.settings import Settings
 ROOT = Path(__file__).parents[2]
 SERVE = """
 import sys
-from ingestion.edge.app import serve
+from ingestion.edge.server import serve
 from ingestion.settings import Settings
 serve(Settings(home=sys.argv[1]), host="127.0.0.1", port=0)
 """
