@@ -4,9 +4,12 @@ Dagster."""
 from __future__ import annotations
 
 import gc
+import json
+import shutil
+import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ingestion.connectors.extracted import Extracted
+from ingestion.contracts import registry
 from ingestion.landing import warehouse
 from ingestion.landing.archive import Archive
 from ingestion.landing.events import land_events
@@ -206,3 +210,88 @@ def open_warehouse(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Wa
         return Warehouse(Settings(home=tmp_path_factory.mktemp("home"), **overrides))
 
     return make
+
+
+# Copies of a published activity: a second one with a renamed field, its types from other words, and a field that is split.
+UPCAST = """\
+steps:
+  - rename: {from: form_id, to: form}
+  - default: {field: channel, value: web}
+  - split: {field: utm_campaign, at: "/", into: [campaign_name, campaign_variant]}
+  - keep_in_custom: {field: referrer}
+"""
+LIFECYCLE = """\
+activity:
+  1.0.0:
+    deprecated_on: 2026-03-01
+    sunset_on: {sunset_on}
+    successor: 2.0.0
+    migration: https://www.example.com/migrations/activity-2.0.0
+"""
+
+
+class ContractWorld:
+    """The folder of contracts in force."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(
+        self, record: str, version: str, change: Callable[[dict[str, Any]], object], upcast: str = "", from_version: str = "1.0.0"
+    ) -> None:  # fmt: skip
+        """Add a version made of an older one, with the steps that bring events up to it."""
+        document = json.loads((self.folder / record / f"{from_version}.json").read_text())
+        change(document)
+        (self.folder / record / f"{version}.json").write_text(json.dumps(document))
+        if upcast:
+            file = self.folder / record / f"upcast_{from_version}_{version}.yml"
+            file.write_text(upcast)
+        forget_contracts()
+
+    def end_activity(self, sunset_on: str) -> None:
+        """Give activity 1.0.0 an end."""
+        (self.folder / "lifecycle.yml").write_text(LIFECYCLE.format(sunset_on=sunset_on))
+        forget_contracts()
+
+    def add_activity_2(self) -> None:
+        """activity 2.0.0: form_id is form, utm_campaign is two fields, channel must be given, referrer is gone."""
+        self.add("activity", "2.0.0", _second_activity, UPCAST)
+
+
+def _second_activity(document: dict[str, Any]) -> None:
+    fields = document["properties"]
+    fields["form"] = fields.pop("form_id")
+    campaign = fields.pop("utm_campaign")
+    fields |= {"campaign_name": campaign, "campaign_variant": campaign}
+    fields["channel"] = {
+        "type": "string",
+        "maxLength": 20,
+        "x-pii": "none",
+        "description": "Channel.",
+    }
+    del fields["referrer"]
+    document["required"].append("channel")
+    document["examples"] = []
+
+
+@pytest.fixture
+def contract_world(tmp_path: Path) -> Iterator[ContractWorld]:
+    """Our contracts, copied; everything that reads contracts reads the copy until the end."""
+    folder = tmp_path / "contracts"
+    shutil.copytree(registry.FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    ours, registry.FOLDER = registry.FOLDER, folder
+    forget_contracts()
+    try:
+        yield ContractWorld(folder)
+    finally:
+        registry.FOLDER = ours
+        forget_contracts()
+
+
+def forget_contracts() -> None:
+    """Empty every cache of what was read from the contracts."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("ingestion.contracts", "ingestion.landing", "ingestion.edge")):
+            for value in vars(module).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from ingestion.contracts.registry import RECORD_TABLES, enum_of, newest_version, schema
+from ingestion.contracts.registry import RECORD_TABLES, enum_of, schema, table_version
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped,unused-ignore]
@@ -51,6 +51,13 @@ ENVELOPE_COLUMNS: tuple[Column, ...] = (
         "indirect",
     ),
     Column("contract_version", "", "text", False, "Version of the contract it was held to, x.y.z."),
+    Column(
+        "upcast_to",
+        "",
+        "text",
+        True,
+        "Version it was brought up to when it landed; null where it is as it was sent.",
+    ),
     Column("occurred_at", "time", "instant", False, "When it happened at the sender, in UTC."),
     Column(
         "received_at",
@@ -99,8 +106,8 @@ _DLT_TYPES: dict[Kind, dict[str, Any]] = {
 
 @cache
 def record_columns(record: str) -> tuple[Column, ...]:
-    """Columns of a record's `data`, in the order of its newest contract."""
-    contract = schema(record, newest_version(record))
+    """Columns of a record's `data`, in the order of the contract its table has."""
+    contract = schema(record, table_version(record))
     required = contract["required"]
     return tuple(
         Column(

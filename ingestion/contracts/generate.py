@@ -22,8 +22,8 @@ from ingestion.contracts.registry import (
     enum_document,
     enum_names,
     enum_values,
-    newest_version,
     schema,
+    table_version,
 )
 
 COMMAND = "python -m ingestion.contracts.generate"
@@ -125,7 +125,7 @@ def _sources(tables: dict[str, str]) -> dict[str, Any]:
 def _table_description(record: str) -> str:
     if record == REJECTIONS:
         return "One row per event that was not accepted, with the reason and what was sent."
-    description = schema(record, newest_version(record))["description"]
+    description = schema(record, table_version(record))["description"]
     return f"One row per accepted {record.replace('_', ' ')} event. {description}"
 
 

@@ -9,7 +9,8 @@ from functools import cache
 from typing import Any
 
 from ingestion.contracts import registry
-from ingestion.contracts.registry import Contract, parse_version
+from ingestion.contracts.registry import parse_version
+from ingestion.contracts.violations import Violation
 from ingestion.errors.catalog import HandoffError
 
 FILE = "lifecycle.yml"
@@ -67,9 +68,23 @@ def lifecycles() -> Mapping[tuple[str, str], Lifecycle]:
     return read_lifecycles(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
-def lifecycle_of(contract: Contract) -> Lifecycle | None:
-    """The end of a version; None while it has none."""
-    return lifecycles().get((contract.record, contract.version))
+def end_of(event: object) -> Lifecycle | None:
+    """The end of the version an event is held to; None while it has none, or the event names no contract."""
+    ends = lifecycles()
+    if not ends or not isinstance(event, dict):
+        return None
+    try:
+        contract = registry.contract_of(event)
+    except HandoffError:
+        return None
+    return ends.get((contract.record, contract.version))
+
+
+def sunset(end: Lifecycle | None, now: datetime) -> Violation | None:
+    """Why an event of a version with this end is not taken at `now`; None while it is."""
+    if end is None or now < end.sunset_at:
+        return None
+    return Violation("VERSION_SUNSET", "/dataschema", end.end())
 
 
 def read_lifecycles(text: str) -> dict[tuple[str, str], Lifecycle]:

@@ -107,6 +107,18 @@ def newest_version(record: str) -> str:
 
 
 @cache
+def table_version(record: str) -> str:
+    """The newest version of all: what the raw table's columns are, and what older events are brought up to."""
+    _require_record(record)
+    return versions(record)[-1]
+
+
+def schema_name(contract: Contract) -> str:
+    """What an event names in `dataschema` to be held to a contract."""
+    return f"{_SCHEMA_PREFIX}{contract.record}:{contract.version}"
+
+
+@cache
 def schema(record: str, version: str) -> dict[str, Any]:
     """The JSON Schema of a record's `data` (or of `envelope`), as in its file; never change it.
 
@@ -198,9 +210,25 @@ def validate_event(event: dict[str, Any], known_systems: Collection[str]) -> lis
     known = not isinstance(system, str) or system == "" or system in known_systems
     also = [] if known else [_unknown_system(str(system), known_systems)]
     also += _contradictions(event, contract.record, is_system_known=known)
-    if _validator(contract).is_valid(event):
-        return also
-    return _breaches(event, contract) + also
+    if not _validator(contract).is_valid(event):
+        return _breaches(event, contract) + also
+    if not also and contract.version != table_version(contract.record):
+        return _not_brought_up(event, contract)
+    return also
+
+
+def _not_brought_up(event: dict[str, Any], contract: Contract) -> list[Violation]:
+    """What keeps a valid event of an older version from being one of the newest: it could not land."""
+    from ingestion.contracts.upcasts import steps, upcast_event
+
+    target = Contract(contract.record, table_version(contract.record))
+    if not steps(contract) or _validator(target).is_valid(brought := upcast_event(event, contract)):
+        return []
+    why = f"valid as {contract.version}, but not as {target.version}, which it is brought up to: "
+    return [
+        Violation(found.code, found.path, why + found.message)
+        for found in _breaches(brought, target)
+    ]
 
 
 def _contradictions(

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from ingestion.contracts.violations import Violation
 from ingestion.edge.bodies import JSON
+from ingestion.edge.deprecation import deprecation_headers
 from ingestion.edge.intake import Outcome, reject
 from ingestion.edge.problems import problem_response
 from ingestion.edge.trace import Trace
@@ -29,15 +30,18 @@ def answer_one(outcome: Outcome, trace: Trace) -> Response:
     """202 when the item is on disk, else its first violation as a problem document."""
     if outcome.is_kept:
         content = _result(outcome) | {"correlation_id": trace.correlation_id}
-        return Response(orjson.dumps(content), status_code=202, media_type=JSON)
-    return problem_response(
-        outcome.error(),
-        trace.correlation_id,
-        quarantine_id=outcome.quarantine_id,
-        source=outcome.source,
-        id=outcome.event_id,
-        errors=[_violation(violation) for violation in outcome.violations],
-    )
+        answer = Response(orjson.dumps(content), status_code=202, media_type=JSON)
+    else:
+        answer = problem_response(
+            outcome.error(),
+            trace.correlation_id,
+            quarantine_id=outcome.quarantine_id,
+            source=outcome.source,
+            id=outcome.event_id,
+            errors=[_violation(violation) for violation in outcome.violations],
+            deprecation=outcome.end and outcome.end.as_dict(),
+        )
+    return _with_end(answer, [outcome])
 
 
 def answer_batch(outcomes: Sequence[Outcome], trace: Trace) -> Response:
@@ -47,7 +51,17 @@ def answer_batch(outcomes: Sequence[Outcome], trace: Trace) -> Response:
         "correlation_id": trace.correlation_id,
     }
     status = 202 if all(outcome.is_kept for outcome in outcomes) else 207
-    return Response(orjson.dumps(content), status_code=status, media_type=JSON)
+    answer = Response(orjson.dumps(content), status_code=status, media_type=JSON)
+    return _with_end(answer, outcomes)
+
+
+def _with_end(answer: Response, outcomes: Sequence[Outcome]) -> Response:
+    """The headers of the contract that ends first among those the items name."""
+    ends = [outcome.end for outcome in outcomes if outcome.end is not None]
+    if ends:
+        first = min(ends, key=lambda end: (end.sunset_on, end.deprecated_on, end.record))
+        answer.headers.update(deprecation_headers(first))
+    return answer
 
 
 def _result(outcome: Outcome) -> dict[str, Any]:
@@ -58,6 +72,8 @@ def _result(outcome: Outcome) -> dict[str, Any]:
     }
     if outcome.seq is not None:
         result |= {"seq": outcome.seq, "received_at": outcome.received_at}
+    if outcome.end is not None:
+        result["deprecation"] = outcome.end.as_dict()
     if outcome.violations:
         error = outcome.error()
         result |= {

@@ -34,7 +34,7 @@ def create_app(
 ) -> FastAPI:
     """The edge as an ASGI application that appends to `log`, which stays the caller's to close.
 
-    `clock` is what signatures are judged against.
+    `clock` is what signatures and the ends of contracts are judged against.
     """
     known_systems = frozenset(catalog.known_systems(settings))
     api_keys = [key.encode() for key in settings.secrets_of("api_keys")]
@@ -69,6 +69,7 @@ def create_app(
             door="events",
             trace=trace,
             known_systems=known_systems,
+            now=clock(),
         )
         if is_batch:
             return answer_batch(outcomes, trace)

@@ -8,9 +8,10 @@ import asyncio
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
+from ingestion.contracts.lifecycle import Lifecycle, end_of, lifecycles, sunset
 from ingestion.contracts.registry import validate_event
 from ingestion.contracts.violations import Violation
 from ingestion.edge.trace import Trace, parse
@@ -44,6 +45,8 @@ class Outcome:
     received_at: datetime | None = None
     violations: tuple[Violation, ...] = ()
     quarantine_id: int | None = None
+    # The end of the contract it names, from the day it is deprecated on.
+    end: Lifecycle | None = None
 
     @property
     def is_kept(self) -> bool:
@@ -63,16 +66,25 @@ async def take(
     door: str,
     trace: Trace,
     known_systems: Collection[str],
+    now: datetime | None = None,
 ) -> list[Outcome]:
     """Validate every item alone, append the good ones in order, keep the others in quarantine.
+
+    `now` is what the ends of contracts are judged against; the clock's when it is left out.
 
     Answers when all of it is on disk, one outcome per item; HandoffError LOG_UNAVAILABLE when it
     cannot be.
     """
     good: list[tuple[int, Event]] = []
     bad: list[tuple[int, tuple[Violation, ...]]] = []
+    ends: dict[int, Lifecycle] = {}
+    judged_at = (now or datetime.now(UTC)) if lifecycles() else None
     for position, item in enumerate(items):
         violations = item.violations
+        if judged_at is not None and (end := end_of(item.event)) and judged_at >= end.deprecated_at:
+            ends[position] = end
+            if not violations and (ended := sunset(end, judged_at)):
+                violations = (ended,)
         if not violations:
             violations = tuple(validate_event(item.event, known_systems))  # type: ignore[arg-type]
         if violations or item.event is None:
@@ -95,7 +107,7 @@ async def take(
             violation = Violation("IDEMPOTENCY_CONFLICT", "/id", message)
             conflicts.append((position, (violation,)))
         outcomes[position] = Outcome(
-            answer.status, source, event_id, answer.seq, answer.received_at
+            answer.status, source, event_id, answer.seq, answer.received_at, end=ends.get(position)
         )
     keeping_conflicts = _keep(log, items, conflicts, door, trace) if conflicts else None
     kept = await _on_disk(keeping) if keeping else []
@@ -111,6 +123,7 @@ async def take(
             seen.received_at if seen else None,
             tuple(Violation(v.code, shown(v.path), shown(v.message)) for v in violations),
             quarantine_id,
+            ends.get(position),
         )
     return [outcomes[position] for position in range(len(items))]
 

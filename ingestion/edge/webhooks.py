@@ -69,7 +69,7 @@ class Webhooks:
         for item in parsed:
             items += _translate(module, item.raw, item.violations, now)
         outcomes = await take(
-            self._log, items, door=door, trace=trace, known_systems=self._known_systems
+            self._log, items, door=door, trace=trace, known_systems=self._known_systems, now=now
         )
         if outcomes and not any(outcome.is_kept for outcome in outcomes):
             return answer_one(outcomes[0], trace)

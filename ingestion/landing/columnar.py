@@ -18,6 +18,7 @@ import orjson
 from ingestion.contracts import registry
 from ingestion.contracts.columns import ENVELOPE_COLUMNS, arrow_schema, record_columns
 from ingestion.contracts.instants import parse_instant
+from ingestion.contracts.upcasts import outdated
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.raw_values import json_text, money, null_fields
 from ingestion.log.interface import StoredEvent
@@ -67,6 +68,7 @@ def parse(record: str, rows: Sequence[StoredEvent]) -> pa.Table | None:
                 pa.timestamp("us", "UTC")
             ),
             "contract_version": _versions(record, parsed["dataschema"].combine_chunks()),
+            "upcast_to": pa.nulls(len(rows), pa.string()),
             "null_fields": _texts(len(rows), looked_at, null_fields, "[]"),
         }
         schema = arrow_schema(record)
@@ -163,6 +165,8 @@ def _versions(record: str, contracts: pa.Array) -> pa.Array:
         registry.contract_of({"type": f"com.handoff.{record}", "dataschema": name}).version
         for name in named.dictionary.to_pylist()
     ]
+    if not outdated(record).isdisjoint(versions):
+        raise ValueError("an event of an older contract that is to be brought up first")
     return pc.take(pa.array(versions, pa.string()), named.indices)
 
 

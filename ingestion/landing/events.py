@@ -15,6 +15,7 @@ import orjson
 from ingestion.contracts import registry
 from ingestion.contracts.columns import ENVELOPE_COLUMNS, Column, Kind, record_columns
 from ingestion.contracts.instants import parse_instant
+from ingestion.contracts.upcasts import outdated, upcast
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing import columnar
 from ingestion.landing.bulk_order import keep_bulk_order, read_bulk_order
@@ -28,6 +29,7 @@ from ingestion.landing.raw_tables import (
     landed_through,
 )
 from ingestion.landing.raw_values import json_text, money, null_fields
+from ingestion.landing.upcasting import brought_up, with_provenance
 from ingestion.landing.warehouse import RawSchema, open_raw
 from ingestion.log.encoding import from_microseconds
 from ingestion.log.interface import (
@@ -310,12 +312,20 @@ def to_tables(
         by_record.setdefault(columnar.record_guess(row.payload), []).append(row)
     tables: list[tuple[str, pa.Table]] = []
     for guess, rows in by_record.items():
-        table = columnar.parse(guess, rows) if guess in registry.RECORD_TABLES else None
+        table = _in_columns(guess, rows) if guess in registry.RECORD_TABLES else None
         if table is None:
             tables += _one_by_one(rows, unrepresentable)
         else:
             tables.append((registry.RECORD_TABLES[guess], table))
     return tables
+
+
+def _in_columns(record: str, rows: Sequence[StoredEvent]) -> pa.Table | None:
+    if not outdated(record):
+        return columnar.parse(record, rows)
+    brought, sent = brought_up(record, rows)
+    table = columnar.parse(record, brought)
+    return table if table is None or not sent else with_provenance(table, record, sent)
 
 
 def _one_by_one(
@@ -373,12 +383,19 @@ def to_table(record: str, entries: Sequence[LogEntry], unrepresentable: list[str
 
     schema = arrow_schema(record)
     events = [entry.event for entry in entries]
-    data: list[dict[str, Any]] = [event["data"] for event in events]
+    contracts = [registry.contract_of(event) for event in events]
+    old = outdated(record)
+    data: list[dict[str, Any]] = [
+        upcast(event["data"], contract) if contract.version in old else event["data"]
+        for event, contract in zip(events, contracts, strict=True)
+    ]
     present = set().union(*data)
+    target = registry.table_version(record)
     made: dict[str, Any] = {
         "seq": [entry.seq for entry in entries],
         "received_at": [entry.received_at for entry in entries],
-        "contract_version": [registry.contract_of(event).version for event in events],
+        "contract_version": [contract.version for contract in contracts],
+        "upcast_to": [target if contract.version in old else None for contract in contracts],
         "null_fields": [null_fields(fields) for fields in data],
     }
     arrays = []

@@ -8,6 +8,8 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import orjson
 
 from ingestion.connectors import catalog
 from ingestion.contracts import registry
+from ingestion.contracts.lifecycle import end_of, sunset
 from ingestion.contracts.violations import Violation
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.ingest_report import FileReport, IngestReport
@@ -59,6 +62,7 @@ def ingest(
     system: str | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
+    now: datetime | None = None,
 ) -> IngestReport:
     """Append every row of `paths` to the event log: JSONL of CloudEvents, or CSV/Parquet of one
     record.
@@ -67,7 +71,8 @@ def ingest(
     appended; a row that breaks its contract is kept in quarantine with the reason. A file that
     cannot be read to its end is refused there: what came before stays, and the next file is read.
     Running it again adds nothing. `report.exit_code` is not 0 when anything was refused or
-    quarantined. Raises MAPPING_INVALID when the mapping itself is wrong.
+    quarantined. Raises MAPPING_INVALID when the mapping itself is wrong. `now` is what the ends of contracts are judged against; the
+    clock's when it is left out.
     """
     started = time.perf_counter()
     rules = None if mapping is None else read_mapping(resolve(str(mapping)), record_type, system)
@@ -80,7 +85,8 @@ def ingest(
     prepared: list[tuple[FileReport, _Read]] = []
     for report in reports:
         try:
-            prepared.append((report, _prepare(settings, report.path, rules, record_type, system)))
+            read = _prepare(settings, report.path, rules, record_type, system)
+            prepared.append((report, partial(_unless_ended, read, now or datetime.now(UTC))))
         except HandoffError as error:
             report.refused = error
     log = open_log(settings) if prepared and not dry_run else None
@@ -210,6 +216,12 @@ def _parse_event(payload: bytes) -> dict[str, Any]:
             "SCHEMA_INVALID", f"a CloudEvent is a JSON object, not {type(event).__name__}"
         )
     return event
+
+
+def _unless_ended(read: _Read, now: datetime) -> Iterator[_Candidate]:
+    for candidate in read():
+        ended = sunset(end_of(candidate.event), now)
+        yield _verdict(candidate, [ended]) if ended and not candidate.code else candidate
 
 
 def _rows(

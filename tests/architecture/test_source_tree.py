@@ -29,7 +29,7 @@ FOLDERS = {
 }
 
 # Promised to callers of doors that are not open yet: nothing raises them so far.
-RESERVED = {"VERSION_SUNSET", "SLOT_TAKEN"}
+RESERVED = {"SLOT_TAKEN"}
 
 # Names that say nothing about what is inside.
 MEANINGLESS = {"utils", "util", "helpers", "common", "misc", "base", "manager"}
