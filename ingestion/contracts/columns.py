@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 Kind = Literal["text", "instant", "date", "integer", "number", "money", "boolean", "json"]
 Pii = Literal["direct", "indirect", "none"]
 
-# Stands beside the records where a table is asked for: it has columns, but no contract.
+# Stand beside the records where a table is asked for: they have columns, but no contract.
 REJECTIONS = "rejections"
+OUTCOMES = "rejection_outcomes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,17 @@ REJECTION_COLUMNS: tuple[Column, ...] = (
     Column("payload", "", "text", False, "What was sent, as it was sent.", "direct"),
 )
 
+OUTCOME_COLUMNS: tuple[Column, ...] = (
+    Column("seq", "", "integer", False, "The outcome's id; ascending, never reused."),
+    Column("received_at", "", "instant", False, "When it was taken again, in UTC."),
+    Column("quarantine_id", "", "integer", False, "The rejection that was taken again."),
+    Column("outcome", "", "text", False, "accepted, duplicate (it was there already) or refused."),
+    Column("event_seq", "", "integer", True, "Position in our event log of the event it is now."),
+    Column("code", "", "text", True, "Code from the error catalog when it was refused again."),
+    Column("path", "", "text", True, "JSON pointer to the place that is wrong then."),
+    Column("message", "", "text", True, "What is wrong then, for people to read.", "indirect"),
+)
+
 _DLT_TYPES: dict[Kind, dict[str, Any]] = {
     "text": {"data_type": "text"},
     "instant": {"data_type": "timestamp", "timezone": True, "precision": 6},
@@ -124,15 +136,17 @@ def record_columns(record: str) -> tuple[Column, ...]:
 
 
 def table_columns(record: str) -> tuple[Column, ...]:
-    """Every column of a record's raw table, envelope first; also for "rejections"."""
+    """Every column of a record's raw table, envelope first; also for what stands beside records."""
     if record == REJECTIONS:
         return REJECTION_COLUMNS
+    if record == OUTCOMES:
+        return OUTCOME_COLUMNS
     return ENVELOPE_COLUMNS + record_columns(record)
 
 
 def raw_tables() -> dict[str, str]:
-    """Record (and "rejections") → table in raw_events."""
-    return RECORD_TABLES | {REJECTIONS: "rejections"}
+    """Record, and what stands beside records → table in raw_events."""
+    return RECORD_TABLES | {REJECTIONS: REJECTIONS, OUTCOMES: OUTCOMES}
 
 
 def arrow_schema(record: str) -> pa.Schema:

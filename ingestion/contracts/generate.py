@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from ingestion.contracts.columns import (
+    OUTCOMES,
     REJECTIONS,
     Column,
     dlt_columns,
@@ -125,6 +126,8 @@ def _sources(tables: dict[str, str]) -> dict[str, Any]:
 def _table_description(record: str) -> str:
     if record == REJECTIONS:
         return "One row per event that was not accepted, with the reason and what was sent."
+    if record == OUTCOMES:
+        return "One row per time a rejection was taken again; the newest of a rejection counts."
     description = schema(record, table_version(record))["description"]
     return f"One row per accepted {record.replace('_', ' ')} event. {description}"
 

@@ -23,6 +23,7 @@ from ingestion.landing.landed import Landed, Progress
 from ingestion.landing.raw_tables import (
     EVENTS,
     LANDINGS,
+    OUTCOMES,
     REJECTIONS,
     create_system_tables,
     event_tables,
@@ -37,6 +38,7 @@ from ingestion.log.interface import (
     Lane,
     LogEntry,
     LogReader,
+    OutcomeEntry,
     QuarantineEntry,
     StoredEvent,
 )
@@ -85,13 +87,15 @@ def land_events(
         create_system_tables(settings, raw.connection)
         reader = open_reader(settings)
         try:
-            refused = raw.greatest("seq", [REJECTIONS])
+            beside = _Beside(
+                reader, raw.greatest("seq", [REJECTIONS]), raw.greatest("seq", [OUTCOMES]), schemas
+            )
             # Up to where the log ends now: under steady traffic it never ends.
-            end, refused_end = reader.last_seq(), reader.last_quarantine_id()
+            end = reader.last_seq()
             through = landed_through(raw.connection)
             stretches, waiting = _stretches(settings, reader, through, end, bulk_limit)
             events = _Events(reader, through, end, stretches, bulk_is_whole=not waiting)
-            loads = _Loads(events, reader, refused, refused_end, schemas, unrepresentable)
+            loads = _Loads(events, beside, schemas, unrepresentable)
             while pieces := loads.read():
                 _append(raw, pieces, rows, progress)
         finally:
@@ -244,9 +248,7 @@ class _Loads:
     """Reads one load after the other: events, how far they bring each lane, and what was refused."""
 
     events: _Events
-    reader: LogReader
-    refused: int
-    refused_end: int
+    beside: _Beside
     schemas: dict[str, pa.Schema]
     unrepresentable: list[str]
 
@@ -255,11 +257,31 @@ class _Loads:
         pieces = _read_events(self.events, self.unrepresentable)
         if marks := self.events.mark():
             pieces.append((LANDINGS, _row(marks, self.schemas[LANDINGS])))
-        if self.refused < self.refused_end:
-            rejected, self.refused = _read_rejections(
-                self.reader, self.refused, self.schemas[REJECTIONS]
+        return pieces + self.beside.read()
+
+
+class _Beside:
+    """Reads what was refused, and what became of it when it was taken again, up to where both end now."""
+
+    def __init__(
+        self, reader: LogReader, refused: int, outcomes: int, schemas: dict[str, pa.Schema]
+    ) -> None:
+        self._reader = reader
+        self._refused, self._refused_end = refused, reader.last_quarantine_id()
+        self._outcomes, self._outcomes_end = outcomes, reader.last_outcome_id()
+        self._schemas = schemas
+
+    def read(self) -> list[tuple[str, pa.Table]]:
+        """The next load's pieces by table; none at the end."""
+        pieces: list[tuple[str, pa.Table]] = []
+        if self._refused < self._refused_end:
+            pieces, self._refused = _read_rejections(
+                self._reader, self._refused, self._schemas[REJECTIONS]
             )
-            pieces += rejected
+        while self._outcomes < self._outcomes_end:
+            entries = self._reader.read_outcomes(self._outcomes, PARSE_EVENTS)
+            pieces.append((OUTCOMES, outcomes_table(entries, self._schemas[OUTCOMES])))
+            self._outcomes = entries[-1].outcome_id
         return pieces
 
 
@@ -429,6 +451,19 @@ def rejections_table(entries: Sequence[QuarantineEntry], schema: pa.Schema) -> p
     columns["payload"] = [
         entry.rejection.payload.decode("utf-8", errors="replace") for entry in entries
     ]
+    return pa.table(columns, schema=schema)
+
+
+def outcomes_table(entries: Sequence[OutcomeEntry], schema: pa.Schema) -> pa.Table:
+    """What became of refused payloads as the table of outcomes."""
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {
+        name: [getattr(entry.outcome, name, None) for entry in entries] for name in schema.names
+    }
+    columns["seq"] = [entry.outcome_id for entry in entries]
+    columns["received_at"] = [entry.recorded_at for entry in entries]
+    columns["event_seq"] = [entry.outcome.seq for entry in entries]
     return pa.table(columns, schema=schema)
 
 

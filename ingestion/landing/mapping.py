@@ -643,7 +643,7 @@ def _shape(record: str, target: str) -> tuple[str, tuple[str, ...], str | None]:
     shape = _SHAPES.get((record, target))
     if shape is None:
         schema = _properties(record)[target]
-        kind = {column.field: column.kind for column in columns.record_columns(record)}[target]
+        kind = columns.column_kind(target, schema)
         types = schema.get("type", ())
         names = (types,) if isinstance(types, str) else tuple(types)
         shape = (kind, names, registry.enum_of(schema))

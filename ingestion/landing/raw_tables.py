@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EVENTS = "raw_events"
 REJECTIONS = "rejections"
+OUTCOMES = "rejection_outcomes"
 # One row per load: how far it brought each lane of the log. Landing's own, no model reads it.
 LANDINGS = "landings"
 LANDINGS_COLUMNS = tuple(
@@ -35,8 +36,9 @@ def event_tables() -> tuple[dict[str, pa.Schema], Hints]:
     hints: dict[str, dict[str, Any]] = {
         table: columns.dlt_columns(record) for table, record in records.items()
     }
-    schemas[REJECTIONS] = columns.arrow_schema(REJECTIONS)
-    hints[REJECTIONS] = columns.dlt_columns(REJECTIONS)
+    for table in (REJECTIONS, OUTCOMES):
+        schemas[table] = columns.arrow_schema(table)
+        hints[table] = columns.dlt_columns(table)
     schemas[LANDINGS] = pa.schema(
         [pa.field(name, pa.int64(), nullable=False) for name in LANDINGS_COLUMNS]
     )

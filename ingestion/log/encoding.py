@@ -109,7 +109,11 @@ def from_microseconds(microseconds: int) -> datetime:
 
 def rejection_to_json(rejection: Rejection) -> dict[str, Any]:
     """A rejection as JSON values, its payload in base64."""
-    return asdict(rejection) | {"payload": base64.b64encode(rejection.payload).decode("ascii")}
+    value = asdict(rejection) | {"payload": base64.b64encode(rejection.payload).decode("ascii")}
+    # Unsaid when there is none: an owner that was started before there were contexts takes that too.
+    if value["context"] is None:
+        del value["context"]
+    return value
 
 
 def rejection_from_json(value: dict[str, Any]) -> Rejection:

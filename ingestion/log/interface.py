@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 Event = dict[str, Any]
 AppendStatus = Literal["accepted", "duplicate", "conflict"]
+OutcomeKind = Literal["accepted", "duplicate", "refused"]
 # `live` is what somebody waits for, `bulk` what may wait its turn: imports of files. The order, the
 # hash chain and the deduplication are one for both; a log written before lanes is all live.
 Lane = Literal["live", "bulk"]
@@ -68,6 +69,8 @@ class Rejection:
     event_id: str | None = None
     event_type: str | None = None
     contract_version: str | None = None
+    # JSON: what the door needs beside the payload to take it again, such as the name of a mapping.
+    context: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,30 @@ class QuarantineEntry:
     quarantine_id: int
     received_at: datetime
     rejection: Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineOutcome:
+    """What became of a kept rejection when it was taken again; `seq` is the event it is now, or was.
+
+    A refusal has the `code`, `path` and `message` of why; they may be others than at first.
+    """
+
+    quarantine_id: int
+    outcome: OutcomeKind
+    seq: int | None = None
+    code: str | None = None
+    path: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeEntry:
+    """One outcome as it was recorded; `outcome_id` starts at 1. The newest of an entry counts."""
+
+    outcome_id: int
+    recorded_at: datetime
+    outcome: QuarantineOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +138,14 @@ class LogReader(Protocol):
 
     def read_quarantine(self, after: int = 0, limit: int = 1000) -> list[QuarantineEntry]:
         """Up to `limit` rejections with `quarantine_id > after`, in order."""
+        ...
+
+    def read_outcomes(self, after: int = 0, limit: int = 1000) -> list[OutcomeEntry]:
+        """Up to `limit` outcomes of quarantined entries with `outcome_id > after`, in order."""
+        ...
+
+    def last_outcome_id(self) -> int:
+        """The newest `outcome_id`; 0 when nothing was taken again."""
         ...
 
     def last_seq(self, lane: Lane | None = None) -> int:
@@ -178,6 +213,10 @@ class EventLog(LogReader, Protocol):
         """Keep rejections, answering their quarantine ids; an equal one (door, code, path, payload)
         is kept once.
         """
+        ...
+
+    def record_outcomes(self, outcomes: Sequence[QuarantineOutcome]) -> list[int]:
+        """Note what became of quarantined entries, answering the outcomes' ids; nothing is overwritten."""
         ...
 
     def quarantine_future(self, rejections: Sequence[Rejection]) -> Future[list[int]]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any, cast
@@ -41,7 +42,9 @@ from ingestion.log.interface import (
     Lane,
     LogEntry,
     LogReader,
+    OutcomeEntry,
     QuarantineEntry,
+    QuarantineOutcome,
     Rejection,
     StoredEvent,
 )
@@ -167,6 +170,10 @@ class OwnerLog:
         """`quarantine` without waiting."""
         return self._log.quarantine_future(rejections)
 
+    def record_outcomes(self, outcomes: Sequence[QuarantineOutcome]) -> list[int]:
+        """Note what became of quarantined entries and wait until it is on disk."""
+        return self._log.record_outcomes(outcomes)
+
     def check(self) -> None:
         """Raise LOG_UNAVAILABLE when an append would be refused now."""
         self._log.check()
@@ -182,6 +189,14 @@ class OwnerLog:
     def read_stored(self, first: int, last: int, limit: int) -> list[StoredEvent]:
         """Up to `limit` events with `first <= seq <= last`, in order and unparsed."""
         return self._log.read_stored(first, last, limit)
+
+    def read_outcomes(self, after: int = 0, limit: int = 1000) -> list[OutcomeEntry]:
+        """Up to `limit` outcomes of quarantined entries with `outcome_id > after`, in order."""
+        return self._log.read_outcomes(after, limit)
+
+    def last_outcome_id(self) -> int:
+        """The newest `outcome_id`; 0 when nothing was taken again."""
+        return self._log.last_outcome_id()
 
     def last_seq(self, lane: Lane | None = None) -> int:
         """The newest `seq`, of one lane or of both; 0 when there is none."""
@@ -279,19 +294,21 @@ class OwnerLog:
         try:
             request = orjson.loads(frame)
             # All are queued before one is awaited, so that they share a commit.
-            waiting = [
-                self._log.append_future(item["events"], ROOM_SECONDS, lane=_lane_of(item))
-                if "events" in item
-                else self._log.quarantine_future(
-                    [rejection_from_json(value) for value in item["rejections"]], ROOM_SECONDS
-                )
-                for item in request
-            ]
+            waiting = [self._queued(item) for item in request]
             return {"answers": [_answer_to_json(future.result()) for future in waiting]}
         except HandoffError as error:
             return {"error": error.code, "message": error.message}
         except Exception as error:
             return {"error": "INTERNAL", "message": f"{type(error).__name__} in the log's owner"}
+
+    def _queued(self, item: dict[str, Any]) -> Future[Any]:
+        if "events" in item:
+            return self._log.append_future(item["events"], ROOM_SECONDS, lane=_lane_of(item))
+        if "outcomes" in item:
+            outcomes = [QuarantineOutcome(**value) for value in item["outcomes"]]
+            return self._log.record_outcomes_future(outcomes, ROOM_SECONDS)
+        rejections = [rejection_from_json(value) for value in item["rejections"]]
+        return self._log.quarantine_future(rejections, ROOM_SECONDS)
 
 
 def _lane_of(item: dict[str, Any]) -> Lane:
@@ -362,6 +379,12 @@ class ClientLog:
         size = sum(len(rejection.payload) for rejection in rejections)
         return self._submit(item, len(rejections), size, room_seconds)
 
+    def record_outcomes(self, outcomes: Sequence[QuarantineOutcome]) -> list[int]:
+        """Hand over what became of quarantined entries and wait until the owner has it on disk."""
+        item = {"outcomes": [asdict(outcome) for outcome in outcomes]}
+        done = self._submit(item, len(outcomes), 256 * len(outcomes), ROOM_SECONDS)
+        return cast("list[int]", done.result())
+
     def _submit(
         self, item: dict[str, Any], count: int, size: int, room_seconds: float
     ) -> Future[Any]:
@@ -384,6 +407,14 @@ class ClientLog:
     def read_stored(self, first: int, last: int, limit: int) -> list[StoredEvent]:
         """Up to `limit` events with `first <= seq <= last`, in order and unparsed."""
         return self._reader.read_stored(first, last, limit)
+
+    def read_outcomes(self, after: int = 0, limit: int = 1000) -> list[OutcomeEntry]:
+        """Up to `limit` outcomes of quarantined entries with `outcome_id > after`, in order."""
+        return self._reader.read_outcomes(after, limit)
+
+    def last_outcome_id(self) -> int:
+        """The newest `outcome_id`; 0 when nothing was taken again."""
+        return self._reader.last_outcome_id()
 
     def last_seq(self, lane: Lane | None = None) -> int:
         """The newest `seq`, of one lane or of both; 0 when there is none."""

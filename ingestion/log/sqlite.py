@@ -41,7 +41,9 @@ from ingestion.log.interface import (
     Event,
     Lane,
     LogEntry,
+    OutcomeEntry,
     QuarantineEntry,
+    QuarantineOutcome,
     Rejection,
     StoredEvent,
 )
@@ -51,6 +53,7 @@ MINIMUM_SQLITE = 3_051_003
 CHECKPOINT_PAGES = 4_000
 # A bulk load that waits for its answer anyway also waits for room; the edge answers 503 at once.
 ROOM_SECONDS = 30.0
+LATER_TABLES = ("bulk_ranges", "quarantine_outcomes")
 SCHEMA = """
 create table if not exists events (
     seq integer primary key,
@@ -74,7 +77,18 @@ create table if not exists quarantine (
     event_source text,
     event_id text,
     event_type text,
-    contract_version text
+    contract_version text,
+    context text
+) strict;
+create table if not exists quarantine_outcomes (
+    outcome_id integer primary key,
+    quarantine_id integer not null,
+    recorded_us integer not null,
+    outcome text not null,
+    seq integer,
+    code text,
+    path text,
+    message text
 ) strict;
 create table if not exists bulk_ranges (
     first_seq integer primary key,
@@ -85,11 +99,12 @@ create table if not exists bulk_ranges (
 
 @dataclass(frozen=True, slots=True)
 class _Submission:
-    """What one caller handed in: events of one lane, or rejections, never both."""
+    """What one caller handed in: events of one lane, or rejections, or outcomes, never two of them."""
 
     events: list[EncodedEvent]
     rejections: list[Rejection]
     lane: Lane = "live"
+    outcomes: Sequence[QuarantineOutcome] = ()
 
 
 def _placeholders(rows: int, columns: int) -> str:
@@ -134,8 +149,9 @@ class SqliteReader:
         try:
             return self._connection.execute(sql, values).fetchall()
         except apsw.SQLError as error:
-            # No owner that knows lanes has opened this log yet: all of it is live.
-            if "no such table: bulk_ranges" in str(error):
+            # No owner that knows lanes, or outcomes, has opened this log yet: all of it is live and
+            # nothing was replayed.
+            if any(f"no such table: {table}" in str(error) for table in LATER_TABLES):
                 return []
             # The owner has created the file but not yet its tables.
             tables = self._connection.execute("select count(*) from sqlite_schema").get
@@ -171,9 +187,13 @@ class SqliteReader:
 
     def read_quarantine(self, after: int = 0, limit: int = 1000) -> list[QuarantineEntry]:
         """Up to `limit` rejections with `quarantine_id > after`, in order."""
+        # Until an owner that knows contexts has opened the log, none has one.
+        has_context = self._rows(
+            "select 1 from pragma_table_info('quarantine') where name = 'context'"
+        )
         rows = self._rows(
             "select quarantine_id, received_us, door, code, path, message, payload, correlation_id,"
-            " event_source, event_id, event_type, contract_version"
+            f" event_source, event_id, event_type, contract_version, {'context' if has_context else 'null'}"
             " from quarantine where quarantine_id > ? order by quarantine_id limit ?",
             (after, limit),
         )
@@ -219,6 +239,23 @@ class SqliteReader:
     def last_quarantine_id(self) -> int:
         """The newest `quarantine_id`; 0 when nothing was refused."""
         rows = self._rows("select max(quarantine_id) from quarantine")
+        return (rows[0][0] or 0) if rows else 0
+
+    def read_outcomes(self, after: int = 0, limit: int = 1000) -> list[OutcomeEntry]:
+        """Up to `limit` outcomes of quarantined entries with `outcome_id > after`, in order."""
+        rows = self._rows(
+            "select outcome_id, recorded_us, quarantine_id, outcome, seq, code, path, message"
+            " from quarantine_outcomes where outcome_id > ? order by outcome_id limit ?",
+            (after, limit),
+        )
+        return [
+            OutcomeEntry(row[0], from_microseconds(row[1]), QuarantineOutcome(*row[2:]))
+            for row in rows
+        ]
+
+    def last_outcome_id(self) -> int:
+        """The newest `outcome_id`; 0 when nothing was taken again."""
+        rows = self._rows("select max(outcome_id) from quarantine_outcomes")
         return (rows[0][0] or 0) if rows else 0
 
     def contains(self, source: str, event_id: str) -> bool:
@@ -374,6 +411,17 @@ class SqliteLog:
         size = sum(len(rejection.payload) for rejection in kept)
         return self._submit(_Submission([], kept), len(kept), size, room_seconds)
 
+    def record_outcomes(self, outcomes: Sequence[QuarantineOutcome]) -> list[int]:
+        """Note what became of quarantined entries and wait until it is on disk."""
+        return self.record_outcomes_future(outcomes, ROOM_SECONDS).result()
+
+    def record_outcomes_future(
+        self, outcomes: Sequence[QuarantineOutcome], room_seconds: float = 0.0
+    ) -> Future[list[int]]:
+        """`record_outcomes` without waiting for the disk."""
+        submission = _Submission([], [], outcomes=list(outcomes))
+        return self._submit(submission, len(outcomes), 256 * len(outcomes), room_seconds)
+
     def _submit(
         self, submission: _Submission, count: int, size: int, room_seconds: float
     ) -> Future[Any]:
@@ -400,6 +448,14 @@ class SqliteLog:
     def read_stored(self, first: int, last: int, limit: int) -> list[StoredEvent]:
         """Up to `limit` events with `first <= seq <= last`, in order and unparsed."""
         return self._reader.read_stored(first, last, limit)
+
+    def read_outcomes(self, after: int = 0, limit: int = 1000) -> list[OutcomeEntry]:
+        """Up to `limit` outcomes of quarantined entries with `outcome_id > after`, in order."""
+        return self._reader.read_outcomes(after, limit)
+
+    def last_outcome_id(self) -> int:
+        """The newest `outcome_id`; 0 when nothing was taken again."""
+        return self._reader.last_outcome_id()
 
     def last_seq(self, lane: Lane | None = None) -> int:
         """The newest `seq`, of one lane or of both; 0 when there is none."""
@@ -451,6 +507,10 @@ class SqliteLog:
                 )
             connection.execute(f"pragma synchronous = {self._synchronous}")
             connection.execute(SCHEMA)
+            if not connection.execute(
+                "select 1 from pragma_table_info('quarantine') where name = 'context'"
+            ).fetchall():
+                connection.execute("alter table quarantine add column context text")
             # Frames of a failed commit can come back from the page cache without being on disk;
             # folding the WAL into the file writes and syncs them anew before anything is answered
             # from them.
@@ -512,6 +572,9 @@ class SqliteLog:
             kept = self._insert_rejections(
                 [item for submission in group for item in submission.rejections], received_us
             )
+            noted = self._insert_outcomes(
+                [item for submission in group for item in submission.outcomes], received_us
+            )
             connection.execute("commit")
         except BaseException:
             if connection.in_transaction:
@@ -520,9 +583,13 @@ class SqliteLog:
             raise
         self._last_seq, self._head, self._newest_range = seq, head, newest_range
         answers: list[list[Appended] | list[int]] = []
-        next_event = next_rejection = 0
+        next_event = next_rejection = next_outcome = 0
         for submission in group:
-            if submission.rejections:
+            if submission.outcomes:
+                end = next_outcome + len(submission.outcomes)
+                answers.append(noted[next_outcome:end])
+                next_outcome = end
+            elif submission.rejections:
                 end = next_rejection + len(submission.rejections)
                 answers.append(kept[next_rejection:end])
                 next_rejection = end
@@ -600,8 +667,8 @@ class SqliteLog:
             # the disk.
             self._connection.execute(
                 "insert into quarantine (key, received_us, door, code, path, message, payload,"
-                " correlation_id, event_source, event_id, event_type, contract_version)"
-                f" values {_placeholders(1, 12)} on conflict (key) do nothing",
+                " correlation_id, event_source, event_id, event_type, contract_version, context)"
+                f" values {_placeholders(1, 13)} on conflict (key) do nothing",
                 (
                     key,
                     received_us,
@@ -615,6 +682,7 @@ class SqliteLog:
                     rejection.event_id,
                     rejection.event_type,
                     rejection.contract_version,
+                    rejection.context,
                 ),
             )
             answers.append(
@@ -623,6 +691,31 @@ class SqliteLog:
                 ).get
             )
         return answers
+
+
+    def _insert_outcomes(
+        self, outcomes: list[QuarantineOutcome], recorded_us: int
+    ) -> list[int]:
+        return [
+            cast(
+                int,
+                self._connection.execute(
+                    "insert into quarantine_outcomes"
+                    " (quarantine_id, recorded_us, outcome, seq, code, path, message)"
+                    f" values {_placeholders(1, 7)} returning outcome_id",
+                    (
+                        item.quarantine_id,
+                        recorded_us,
+                        item.outcome,
+                        item.seq,
+                        item.code,
+                        item.path,
+                        item.message,
+                    ),
+                ).get,
+            )
+            for item in outcomes
+        ]
 
 
 def _create_private(path: Path) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from expectations.validate import SuiteResult
 
-EVENT_TABLES = (*RECORD_TABLES.values(), "rejections")
+EVENT_TABLES = (*RECORD_TABLES.values(), "rejections", "rejection_outcomes")
 
 POLICY_TABLES = (
     "policy_versions",
