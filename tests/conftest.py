@@ -253,6 +253,16 @@ class ContractWorld:
         (self.folder / "lifecycle.yml").write_text(LIFECYCLE.format(sunset_on=sunset_on))
         forget_contracts()
 
+    def set_enum(self, name: str, **words: str) -> None:
+        """Add values to an enumeration, each as a word that hubspot says too."""
+        file = self.folder / "enums" / f"{name}.json"
+        document = json.loads(file.read_text())
+        for value, theirs in words.items():
+            document["oneOf"].append({"const": value, "description": "."})
+            document["systems"].setdefault("hubspot", {})[theirs] = value
+        file.write_text(json.dumps(document))
+        forget_contracts()
+
     def add_activity_2(self) -> None:
         """activity 2.0.0: form_id is form, utm_campaign is two fields, channel must be given, referrer is gone."""
         self.add("activity", "2.0.0", _second_activity, UPCAST)

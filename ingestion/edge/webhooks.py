@@ -67,7 +67,7 @@ class Webhooks:
             return await answer_rejected_body(self._log, body, error, door, trace)
         items: list[Item] = []
         for item in parsed:
-            items += _translate(module, item.raw, item.violations, now)
+            items += translate(module, item.raw, item.violations, now)
         outcomes = await take(
             self._log, items, door=door, trace=trace, known_systems=self._known_systems, now=now
         )
@@ -92,9 +92,10 @@ def signed_request(request: Request, body: bytes, settings: Settings) -> SignedR
     return SignedRequest(request.method, url, headers, body)
 
 
-def _translate(
+def translate(
     module: ModuleType, raw: bytes, violations: tuple[Violation, ...], now: datetime
 ) -> list[Item]:
+    """The items one delivered thing means, or the reason why it means none."""
     if violations:
         return [Item(raw, None, violations)]
     try:

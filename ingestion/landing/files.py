@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +24,14 @@ from ingestion.errors.catalog import HandoffError
 from ingestion.landing.ingest_report import FileReport, IngestReport
 from ingestion.landing.joined_rows import Partners, joined, read_partners
 from ingestion.landing.landed import Progress
-from ingestion.landing.mapping import Mapping, RowError, plain_mapping, read_mapping, resolve
+from ingestion.landing.mapping import (
+    Mapping,
+    RowError,
+    Whole,
+    plain_mapping,
+    read_mapping,
+    resolve,
+)
 from ingestion.landing.row_files import ReadRow, is_parquet, read_header, read_rows
 from ingestion.log.interface import EventLog, Lane, Rejection
 from ingestion.log.owner import open_log
@@ -36,7 +44,7 @@ BATCH_ROWS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class Candidate:
     """One row on its way: an `event`, or the reason (`code`, `path`, `message`) why it is none."""
 
     line: int
@@ -47,10 +55,12 @@ class _Candidate:
     message: str = ""
     remedy: str | None = None
     set_aside: tuple[str, ...] = ()
+    # How the row is read, for the day it is read again: kept with it in quarantine.
+    context: str | None = None
 
 
 # Reads a file that may be ingested: its rows, each checked against its contract.
-_Read = Callable[[], Iterator[_Candidate]]
+_Read = Callable[[], Iterator[Candidate]]
 
 
 def ingest(
@@ -85,7 +95,8 @@ def ingest(
     prepared: list[tuple[FileReport, _Read]] = []
     for report in reports:
         try:
-            read = _prepare(settings, report.path, rules, record_type, system)
+            how = _context(mapping, record_type, system)
+            read = _prepare(settings, report.path, rules, record_type, system, how)
             prepared.append((report, partial(_unless_ended, read, now or datetime.now(UTC))))
         except HandoffError as error:
             report.refused = error
@@ -112,6 +123,7 @@ def _prepare(
     mapping: Mapping | None,
     record_type: str | None,
     system: str | None,
+    context: str,
 ) -> _Read:
     """Everything that can refuse the file as a whole, before anything of it is appended."""
     if not path.is_file():
@@ -154,7 +166,7 @@ def _prepare(
         partners = read_partners(path, beside)
         columns = list(dict.fromkeys((*header, *beside.columns)))
     rules.check_header(columns, path)
-    return lambda: _row_candidates(path, header, rules, known, partners)
+    return lambda: _row_candidates(path, header, rules, known, partners, context)
 
 
 def _unknown_system(path: Path, system: str, named: str, known: Collection[str]) -> HandoffError:
@@ -177,20 +189,23 @@ def _refuse_json_document(path: Path) -> None:
         )
 
 
-def _jsonl_candidates(path: Path, known: Collection[str]) -> Iterator[_Candidate]:
+def _jsonl_candidates(path: Path, known: Collection[str]) -> Iterator[Candidate]:
     with path.open("rb") as file:
         for line, raw in enumerate(file, start=1):
             payload = (raw.removeprefix(b"\xef\xbb\xbf") if line == 1 else raw).strip()
             if not payload:
                 continue
-            try:
-                event = _parse_event(payload)
-                violations = registry.validate_event(event, known)
-                yield _verdict(_Candidate(line, payload, event=event), violations)
-            except HandoffError as error:
-                yield _Candidate(
-                    line, payload, code=error.code, path=error.path or "", message=error.message
-                )
+            yield _jsonl_candidate(line, payload, known)
+
+
+def _jsonl_candidate(line: int, payload: bytes, known: Collection[str]) -> Candidate:
+    try:
+        event = _parse_event(payload)
+        return _verdict(Candidate(line, payload, event=event), registry.validate_event(event, known))  # fmt: skip
+    except HandoffError as error:
+        return Candidate(
+            line, payload, code=error.code, path=error.path or "", message=error.message
+        )
 
 
 def _parse_event(payload: bytes) -> dict[str, Any]:
@@ -218,7 +233,7 @@ def _parse_event(payload: bytes) -> dict[str, Any]:
     return event
 
 
-def _unless_ended(read: _Read, now: datetime) -> Iterator[_Candidate]:
+def _unless_ended(read: _Read, now: datetime) -> Iterator[Candidate]:
     for candidate in read():
         ended = sunset(end_of(candidate.event), now)
         yield _verdict(candidate, [ended]) if ended and not candidate.code else candidate
@@ -239,7 +254,8 @@ def _row_candidates(
     mapping: Mapping,
     known: Collection[str],
     partners: Partners | None,
-) -> Iterator[_Candidate]:
+    context: str,
+) -> Iterator[Candidate]:
     wholes = None
     if mapping.gathers:
         # Read twice: what the last row of a record says belongs into the event of its first.
@@ -247,36 +263,95 @@ def _row_candidates(
         wholes = mapping.gather(row.values for row in rows if row.values is not None)
     for row in _rows(path, header, mapping, partners):
         if row.values is None:
-            yield _Candidate(
-                row.line, row.raw, code="SCHEMA_INVALID", message=row.fault, remedy=row.remedy
-            )
-            continue
-        try:
-            event = mapping.to_event(row.values, wholes)
-        except RowError as error:
-            payload = orjson.dumps(row.values, default=str)
-            yield _Candidate(
+            yield Candidate(
                 row.line,
-                payload,
-                code=error.code,
-                path=error.path,
-                message=error.message,
-                remedy=error.remedy,
+                row.raw,
+                code="SCHEMA_INVALID",
+                message=row.fault,
+                remedy=row.remedy,
+                context=context,
             )
             continue
-        violations = registry.validate_event(event, known)
-        set_aside: tuple[str, ...] = ()
-        if violations:
-            # `/data/territories/0` is about the field territories.
-            fields = [
-                found.path.split("/")[2] for found in violations if found.path.startswith("/data/")
-            ]
-            lighter = mapping.set_aside(event, fields) if len(fields) == len(violations) else None
-            if lighter is not None:
-                event, violations = lighter, registry.validate_event(lighter, known)
-                set_aside = tuple(dict.fromkeys(fields))
-        candidate = _Candidate(row.line, orjson.dumps(event), event=event, set_aside=set_aside)
-        yield _verdict(candidate, violations)
+        yield _row_candidate(row.line, row.values, mapping, known, wholes, context)
+
+
+def _row_candidate(
+    line: int,
+    values: dict[str, Any],
+    mapping: Mapping,
+    known: Collection[str],
+    wholes: MappingABC[str, Whole] | None,
+    context: str | None,
+) -> Candidate:
+    # The row as it came, not the event it became: another mapping makes another event of it.
+    payload = orjson.dumps(values, default=str)
+    try:
+        event = mapping.to_event(values, wholes)
+    except RowError as error:
+        return Candidate(
+            line,
+            payload,
+            code=error.code,
+            path=error.path,
+            message=error.message,
+            remedy=error.remedy,
+            context=context,
+        )
+    violations = registry.validate_event(event, known)
+    set_aside: tuple[str, ...] = ()
+    if violations:
+        # `/data/territories/0` is about the field territories.
+        fields = [
+            found.path.split("/")[2] for found in violations if found.path.startswith("/data/")
+        ]
+        lighter = mapping.set_aside(event, fields) if len(fields) == len(violations) else None
+        if lighter is not None:
+            event, violations = lighter, registry.validate_event(lighter, known)
+            set_aside = tuple(dict.fromkeys(fields))
+    candidate = Candidate(line, payload, event=event, set_aside=set_aside, context=context)
+    return _verdict(candidate, violations)
+
+
+def retake(settings: Settings, payload: bytes, context: str | None) -> Candidate:
+    """What a line kept in quarantine is now: an event of a JSONL file, or a row by its mapping as it is today.
+
+    MAPPING_INVALID when the mapping it was read by is gone or wrong.
+    """
+    known = catalog.known_systems(settings)
+    if context is None:
+        return _jsonl_candidate(0, payload, known)
+    how = orjson.loads(context)
+    values = _values(payload)
+    if values is None:
+        message = "the line is no row; correct it in its file and ingest that again"
+        return Candidate(0, payload, code="SCHEMA_INVALID", message=message)
+    rules = (
+        read_mapping(resolve(how["mapping"]), how["type"], how["system"])
+        if how["mapping"]
+        else plain_mapping(how["type"], how["system"], list(values), Path("quarantine"))
+    )
+    if rules.gathers:
+        message = f"{rules.name} makes one event of several rows; ingest the whole file again"
+        return Candidate(0, payload, code="SCHEMA_INVALID", message=message)
+    if rules.system and rules.new_system:
+        known = (*known, rules.system)
+    return _row_candidate(0, values, rules, known, None, context)
+
+
+def _values(payload: bytes) -> dict[str, Any] | None:
+    try:
+        values = orjson.loads(payload)
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _context(mapping: str | Path | None, record_type: str | None, system: str | None) -> str:
+    """How rows are read, as JSON; a mapping of one's own by its whole path, as the next call may come from elsewhere."""
+    name = None if mapping is None else str(mapping)
+    if name is not None and Path(name).is_file():
+        name = str(Path(name).resolve())
+    return orjson.dumps({"mapping": name, "type": record_type, "system": system}).decode()
 
 
 def _ingest_file(
@@ -288,8 +363,8 @@ def _ingest_file(
 ) -> None:
     kept: set[int] = set()
     for batch in _chunks(read(), BATCH_ROWS):
-        good: list[_Candidate] = []
-        bad: list[_Candidate] = []
+        good: list[Candidate] = []
+        bad: list[Candidate] = []
         for candidate in batch:
             (bad if candidate.code else good).append(candidate)
             report.set_aside.update(candidate.set_aside)
@@ -305,13 +380,13 @@ def _ingest_file(
             progress(str(report.path), report.rows)
 
 
-def _is_a_no(candidate: _Candidate) -> bool:
+def _is_a_no(candidate: Candidate) -> bool:
     """A consent that is anything but given: whoever it is about must not be written to because it waited its turn."""
     event = _event(candidate)
     return registry.record_of(event["type"]) == "consent" and event["data"]["status"] != "granted"
 
 
-def _verdict(candidate: _Candidate, violations: Sequence[Violation]) -> _Candidate:
+def _verdict(candidate: Candidate, violations: Sequence[Violation]) -> Candidate:
     if not violations:
         return candidate
     first = violations[0]
@@ -320,8 +395,8 @@ def _verdict(candidate: _Candidate, violations: Sequence[Violation]) -> _Candida
 
 
 def _append(
-    log: EventLog, report: FileReport, good: list[_Candidate], lane: Lane
-) -> list[_Candidate]:
+    log: EventLog, report: FileReport, good: list[Candidate], lane: Lane
+) -> list[Candidate]:
     """Append what is valid; answers what the log could not take, to be quarantined."""
     if not good:
         return []
@@ -356,7 +431,7 @@ def _append(
 def _quarantine(
     log: EventLog | None,
     report: FileReport,
-    bad: list[_Candidate],
+    bad: list[Candidate],
     correlation_id: str,
     kept: set[int],
 ) -> None:
@@ -385,7 +460,7 @@ def _quarantine(
         report.add_problem(found.line, found.code, found.path, message, found.remedy)
 
 
-def _rejection(candidate: _Candidate, message: str, correlation_id: str) -> Rejection:
+def _rejection(candidate: Candidate, message: str, correlation_id: str) -> Rejection:
     event = candidate.event or {}
 
     def text(name: str) -> str | None:
@@ -404,16 +479,17 @@ def _rejection(candidate: _Candidate, message: str, correlation_id: str) -> Reje
         event_id=text("id"),
         event_type=text("type"),
         contract_version=schema.rpartition(":")[2] if schema else None,
+        context=candidate.context,
     )
 
 
-def _event(candidate: _Candidate) -> dict[str, Any]:
+def _event(candidate: Candidate) -> dict[str, Any]:
     assert candidate.event is not None
     return candidate.event
 
 
-def _chunks(candidates: Iterable[_Candidate], size: int) -> Iterator[list[_Candidate]]:
-    chunk: list[_Candidate] = []
+def _chunks(candidates: Iterable[Candidate], size: int) -> Iterator[list[Candidate]]:
+    chunk: list[Candidate] = []
     fault: HandoffError | None = None
     try:
         for candidate in candidates:

@@ -692,10 +692,7 @@ class SqliteLog:
             )
         return answers
 
-
-    def _insert_outcomes(
-        self, outcomes: list[QuarantineOutcome], recorded_us: int
-    ) -> list[int]:
+    def _insert_outcomes(self, outcomes: list[QuarantineOutcome], recorded_us: int) -> list[int]:
         return [
             cast(
                 int,

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
-from orchestration.cli import contracts
-from orchestration.cli.output import EXIT_CHECKS, EXIT_OK, EXIT_OUTSIDE, AsJson
+from orchestration.cli import contracts, quarantine
+from orchestration.cli.output import EXIT_CHECKS, EXIT_OK, EXIT_OUTSIDE, AsJson, instant_of
 from orchestration.cli.output import print_json as _print_json
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(contracts.app)
+app.add_typer(quarantine.app)
 
 
 class OutputFormat(StrEnum):
@@ -191,7 +192,7 @@ def run(
     from orchestration.cli.screens import print_run, stages
 
     settings = Settings()
-    instant = _instant(as_of)
+    instant = instant_of(as_of)
     with stages(quiet=as_json) as say:
         say("starting")
         from orchestration.micro_batch import run_micro_batches
@@ -258,7 +259,7 @@ def plan(
     settings = Settings()
     push.require_destination(system)
     with warehouse_writer(settings, wait_seconds=writer_patience(settings)):
-        planned = push.make_plan(settings, system, as_of=_instant(as_of) or datetime.now(UTC))
+        planned = push.make_plan(settings, system, as_of=instant_of(as_of) or datetime.now(UTC))
     if as_json:
         _print_json(
             {
@@ -313,7 +314,7 @@ def explain(
     from orchestration.cli.screens import print_explanation
     from orchestration.explain import explain_person
 
-    explanation = explain_person(Settings(), who, as_of=_instant(as_of))
+    explanation = explain_person(Settings(), who, as_of=instant_of(as_of))
     if as_json:
         _print_json(explanation.as_dict())
     else:
@@ -452,20 +453,6 @@ def doctor(
     else:
         print_doctor(findings)
     raise typer.Exit(findings.exit_code)
-
-
-def _instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise HandoffError(
-            "BAD_REQUEST",
-            f"'{text}' is no instant",
-            remedy="Give ISO 8601, e.g. --as-of 2026-11-01T00:00Z.",
-        ) from None
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def _error_json(error: HandoffError) -> dict[str, Any]:
