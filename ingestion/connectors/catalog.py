@@ -14,7 +14,7 @@ from ingestion.errors.catalog import HandoffError
 from ingestion.settings import EVENT_ONLY_SYSTEMS, Settings
 
 CONNECTORS_DIR = Path(__file__).parent
-PARTS = ("source", "webhook", "destination")
+PARTS = ("source", "webhook", "destination", "picklists")
 
 
 @cache
@@ -49,6 +49,11 @@ def webhook(system: str) -> ModuleType:
 def destination(system: str) -> ModuleType:
     """The module that writes to `system`; SYSTEM_UNKNOWN names those that can be written to."""
     return _part(system, "destination")
+
+
+def picklists(system: str) -> ModuleType:
+    """The module that reads `system`'s picklists; SYSTEM_UNKNOWN names those whose API tells them."""
+    return _part(system, "picklists")
 
 
 def mapping_file(name: str) -> Path | None:

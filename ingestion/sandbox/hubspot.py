@@ -21,6 +21,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from ingestion.sandbox.credentials import Tokens
+from ingestion.sandbox.hubspot_properties import property_of
 from ingestion.sandbox.world import World
 
 Record = dict[str, Any]
@@ -74,6 +75,7 @@ class HubSpotApi:
             ("/crm/objects/{version}/{kind}/{object_id}", "GET", self.get_object),
             ("/crm/owners/{version}", "GET", self.owners),
             ("/marketing/campaigns/{version}", "GET", self.campaigns),
+            ("/crm/properties/{version}/{kind}/{name}", "GET", self.property),
             ("/events/{version}/events", "GET", self.events),
             ("/events/event-occurrences/{version}", "GET", self.events),
         )
@@ -117,6 +119,14 @@ class HubSpotApi:
                 "can find more details at "
                 "https://developers.hubspot.com/docs/methods/auth/oauth-overview",
             )
+
+    def property(self, request: Request, body: bytes) -> tuple[Record, int]:
+        """The definition of one property of one kind of object."""
+        kind, name = request.path_params["kind"], request.path_params["name"]
+        found = property_of(kind, name)
+        if found is None:
+            raise ApiError(404, "OBJECT_NOT_FOUND", f"{kind} has no property {name!r}")
+        return found, 1
 
     # ---- objects ------------------------------------------------------------------------------
 

@@ -117,3 +117,49 @@ def publish(as_json: AsJson = False) -> None:
         print_json({"published": added})
     else:
         print("published: " + (", ".join(added) or "nothing new"))
+
+
+@app.command()
+def picklists(
+    system: Annotated[
+        str, typer.Argument(help="System whose live picklists are read, e.g. hubspot.")
+    ],
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Also fail on what is mapped and gone or inactive there."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a system's live picklists with our mapping, before a deploy. Exit code 1 when it has a value we have no meaning for.
+
+    What is mapped and not there is named and no failure: the registry knows words of several orgs.
+    """
+    from ingestion.connectors import catalog
+    from ingestion.contracts.picklists import mismatches
+    from ingestion.settings import Settings
+
+    live = catalog.picklists(system).read(Settings())
+    found = mismatches(system, live)
+    failures = [row for row in found if strict or row.is_failure]
+    if as_json:
+        print_json(
+            {
+                "system": system,
+                "ok": not failures,
+                "fields": [
+                    {"field": row.field, "enum": row.enum, "values": len(row.values)}
+                    for row in live
+                ],
+                "mismatches": [row.as_dict() for row in found],
+            }
+        )
+    else:
+        for picklist in live:
+            count = picklist.missing or f"{len(picklist.values)} values"
+            print(f"{picklist.field:<28} {picklist.enum:<20} {count}")
+        for row in found:
+            print(
+                f"{'!' if row in failures else ' '} {row.finding:<10} {row.field:<28} {row.words}"
+            )
+        print(f"{len(failures)} to put right" if failures else "every live value has a meaning")
+    raise typer.Exit(EXIT_CHECKS if failures else EXIT_OK)

@@ -393,7 +393,7 @@ def test_scores_come_out_as_if_the_mapping_had_been_right_and_replaying_twice_ch
         return house, mapping
 
     def state(house: Any) -> dict[str, list[tuple[Any, ...]]]:
-        own = {"received_at", "loaded_at", "seq", "event_seq", "event_id", "first_received_at"}
+        own = {"received_at", "loaded_at", "seq", "event_seq", "trace_parent", "known_at"}
         found = {}
         for table in ("fct_scores", "fct_score_ledger", "fct_activities", "fct_mqls"):
             records = house.records(f"select * from marts.{table}")
