@@ -210,11 +210,22 @@ def validate_event(event: dict[str, Any], known_systems: Collection[str]) -> lis
     known = not isinstance(system, str) or system == "" or system in known_systems
     also = [] if known else [_unknown_system(str(system), known_systems)]
     also += _contradictions(event, contract.record, is_system_known=known)
+    custom = data.get("custom") if isinstance(data, dict) else None
+    if custom and isinstance(custom, dict):
+        also += _custom_breaches()(contract.record, custom)
     if not _validator(contract).is_valid(event):
         return _breaches(event, contract) + also
     if not also and contract.version != table_version(contract.record):
         return _not_brought_up(event, contract)
     return also
+
+
+@cache
+def _custom_breaches() -> Callable[[str, Mapping[str, Any]], list[Violation]]:
+    # Found once, and not at import: the registry of custom fields reads this module's folder.
+    from ingestion.contracts.custom_fields import custom_breaches
+
+    return custom_breaches
 
 
 def _not_brought_up(event: dict[str, Any], contract: Contract) -> list[Violation]:

@@ -163,3 +163,22 @@ def picklists(
             )
         print(f"{len(failures)} to put right" if failures else "every live value has a meaning")
     raise typer.Exit(EXIT_CHECKS if failures else EXIT_OK)
+
+
+@app.command()
+def fields(as_json: AsJson = False) -> None:
+    """Show the custom fields that are defined: record, name, type, allowed values, owner. They are checked at the door."""
+    from dataclasses import asdict
+
+    from ingestion.contracts.custom_fields import custom_fields
+
+    found = custom_fields()
+    if as_json:
+        print_json([asdict(field) for field in found])
+        return
+    for field in found:
+        allowed = f" ({', '.join(map(str, field.allowed))})" if field.allowed else ""
+        print(
+            f"{field.record:<12} custom.{field.name:<24} {field.type + allowed:<24} {field.owner:<12} {field.description}"
+        )
+    print(f"{len(found)} defined in ingestion/contracts/custom_fields.yml; others pass unchecked")
