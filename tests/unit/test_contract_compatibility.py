@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -121,3 +123,9 @@ def test_a_change_says_where_in_the_event_it_is() -> None:
     new = record(hours=FIELD | {"type": "array", "items": inner | {"properties": {"start": TEXT | {"minLength": 1}}}})  # fmt: skip
     [change] = compare(old, new)
     assert (change.rule, change.path) == ("bound_tightened", "/data/hours/*/start")
+
+
+def test_the_page_lists_every_rule_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "contracts.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \| (patch|minor|major) \| (\w+) \| (.+) \|$", page, re.M)
+    assert listed == [(name, rule.bump, rule.hurts, rule.meaning) for name, rule in RULES.items()]

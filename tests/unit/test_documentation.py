@@ -50,6 +50,9 @@ def test_every_command_a_page_shows_exists_with_its_options(page: Path) -> None:
         verb, *words = shlex.split(line, comments=True)[1:]
         command: Command | None = group.commands.get(verb)
         assert command is not None, f"{line}: no verb {verb}"
+        if isinstance(command, Group):
+            command = command.commands.get(words[0]) if words else None
+            assert command is not None, f"{line}: no such verb of {verb}"
         known = {option for each in command.get_params(Context(command)) for option in each.opts}
         unknown = [word for word in words if word.startswith("--") and word not in known]
         assert not unknown, f"{line}: {unknown}"
