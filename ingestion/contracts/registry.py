@@ -211,8 +211,8 @@ def validate_event(event: dict[str, Any], known_systems: Collection[str]) -> lis
     also = [] if known else [_unknown_system(str(system), known_systems)]
     also += _contradictions(event, contract.record, is_system_known=known)
     custom = data.get("custom") if isinstance(data, dict) else None
-    if custom and isinstance(custom, dict):
-        also += _custom_breaches()(contract.record, custom)
+    if custom and isinstance(custom, dict) and (check := _custom_check(contract.record)):
+        also += check(contract.record, custom)
     if not _validator(contract).is_valid(event):
         return _breaches(event, contract) + also
     if not also and contract.version != table_version(contract.record):
@@ -221,11 +221,12 @@ def validate_event(event: dict[str, Any], known_systems: Collection[str]) -> lis
 
 
 @cache
-def _custom_breaches() -> Callable[[str, Mapping[str, Any]], list[Violation]]:
-    # Found once, and not at import: the registry of custom fields reads this module's folder.
-    from ingestion.contracts.custom_fields import custom_breaches
+def _custom_check(record: str) -> Callable[[str, Mapping[str, Any]], list[Violation]] | None:
+    """What checks the custom fields of a record; None where none is defined."""
+    # Not at import: the registry of custom fields reads this module's folder.
+    from ingestion.contracts.custom_fields import custom_breaches, custom_fields_of
 
-    return custom_breaches
+    return custom_breaches if custom_fields_of(record) else None
 
 
 def _not_brought_up(event: dict[str, Any], contract: Contract) -> list[Violation]:
