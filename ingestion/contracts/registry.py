@@ -216,7 +216,7 @@ def validate_event(event: dict[str, Any], known_systems: Collection[str]) -> lis
     if not _validator(contract).is_valid(event):
         return _breaches(event, contract) + also
     if not also and contract.version != table_version(contract.record):
-        return _not_brought_up(event, contract)
+        return not_brought_up(event, contract)
     return also
 
 
@@ -229,18 +229,34 @@ def _custom_check(record: str) -> Callable[[str, Mapping[str, Any]], list[Violat
     return custom_breaches if custom_fields_of(record) else None
 
 
-def _not_brought_up(event: dict[str, Any], contract: Contract) -> list[Violation]:
-    """What keeps a valid event of an older version from being one of the newest: it could not land."""
-    from ingestion.contracts.upcasts import steps, upcast_event
+def not_brought_up(event: dict[str, Any], contract: Contract) -> list[Violation]:
+    """What keeps the data of a valid event of an older version from being that of the newest: it could not land."""
+    from ingestion.contracts.upcasts import steps, upcast
 
-    target = Contract(contract.record, table_version(contract.record))
-    if not steps(contract) or _validator(target).is_valid(brought := upcast_event(event, contract)):
+    if not steps(contract):
         return []
+    target = Contract(contract.record, table_version(contract.record))
+    document, judged = {"data": upcast(event["data"], contract)}, _data_schema(target)
     why = f"valid as {contract.version}, but not as {target.version}, which it is brought up to: "
+    breaches = chain.from_iterable(
+        explain(error, judged) for error in _data_validator(target).iter_errors(document)
+    )
     return [
         Violation(found.code, found.path, why + found.message)
-        for found in _breaches(brought, target)
+        for found in islice(breaches, _MOST_VIOLATIONS)
     ]
+
+
+@cache
+def _data_schema(contract: Contract) -> dict[str, Any]:
+    """A contract where it stands in an event, without the envelope."""
+    data = resolved(schema(contract.record, contract.version))
+    return {"type": "object", "properties": {"data": data}}
+
+
+@cache
+def _data_validator(contract: Contract) -> Validator:
+    return _compiled(_data_schema(contract))
 
 
 def _contradictions(

@@ -54,6 +54,20 @@ def upcast_event(event: Mapping[str, Any], contract: Contract) -> dict[str, Any]
     return {**event, "dataschema": name, "data": upcast(event["data"], contract)}
 
 
+def broken_examples() -> list[str]:
+    """Examples of older contracts that are none of the newest once they are brought up: their events would be refused at the door."""
+    found: list[str] = []
+    for record in registry.RECORD_TABLES:
+        for version in sorted(outdated(record)):
+            contract = Contract(record, version)
+            for at, example in enumerate(registry.schema(record, version).get("examples", ())):
+                for breach in registry.not_brought_up({"data": example}, contract):
+                    found.append(
+                        f"{record} {version}: example {at}: {breach.path}: {breach.message}"
+                    )
+    return found
+
+
 def read_steps(text: str, place: str) -> list[Step]:
     """The steps an upcast file declares; CONTRACTS_UNREADABLE names the one that cannot be read."""
     from ruamel.yaml import YAML

@@ -34,6 +34,7 @@ def check(
     """
     from ingestion.contracts.contract_sets import open_range, working_tree
     from ingestion.contracts.releases import check_published, releases
+    from ingestion.contracts.upcasts import broken_examples
 
     today = datetime.now(UTC).date()
     if between is None:
@@ -47,6 +48,8 @@ def check(
         found = releases(old, new, today)
         subject = f"{old.name} → {new.name}: {len(found)} changed"
     refusals = [words for release in found for words in release.refusals]
+    if between is None:
+        refusals += broken_examples()
     if as_json:
         print_json(
             {"ok": not refusals, "refusals": refusals, "releases": [row.as_dict() for row in found]}

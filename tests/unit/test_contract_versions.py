@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ingestion.contracts.columns import record_columns
 from ingestion.contracts.lifecycle import end_of, lifecycles, sunset
 from ingestion.contracts.registry import Contract, newest_version, table_version, validate_event
-from ingestion.contracts.upcasts import outdated, read_steps, steps, upcast
+from ingestion.contracts.upcasts import broken_examples, outdated, read_steps, steps, upcast
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.events import _one_by_one, to_tables
 from ingestion.log.encoding import encode_event
@@ -129,6 +129,17 @@ def test_an_event_that_could_not_land_is_refused_at_the_door(contract_world: Any
     [violation] = validate_event(activity(1, form_id="newsletter"), ["web"])
     assert violation.path == "/data/form"
     assert "valid as 1.0.0, but not as 3.0.0" in violation.message
+
+
+def test_examples_of_an_older_contract_show_whether_its_events_can_land(
+    contract_world: Any,
+) -> None:
+    contract_world.add_activity_2()
+    assert broken_examples() == []
+    file = contract_world.folder / "activity" / "upcast_1.0.0_2.0.0.yml"
+    file.write_text(file.read_text().replace("channel, value: web", "channel, value: 7"))
+    contract_world.end_activity("2026-09-01")
+    assert any("activity 1.0.0: example 0: /data/channel" in words for words in broken_examples())
 
 
 TEXT = st.one_of(
