@@ -325,6 +325,23 @@ def test_the_warehouse_says_what_became_of_each_entry(
     assert rows == [(1, 1, "accepted", 1, None), (2, 2, "refused", None, "SCHEMA_INVALID")]
 
 
+def test_a_log_from_before_there_were_outcomes_is_read_and_then_replayed(
+    contract_world: Any, settings: Settings
+) -> None:
+    import apsw
+
+    send(settings, chat(1))
+    connection = apsw.Connection(str(settings.log_path))
+    connection.execute("drop table quarantine_outcomes")
+    connection.execute("alter table quarantine drop column context")
+    connection.close()
+    # Nobody has opened it for writing yet: a reader must do with what there is.
+    assert [kept.status for kept in list_kept(settings, ALL)] == ["open"]
+    contract_world.set_enum("activity_type", chat="CHAT")
+    assert outcomes_of(settings) == {1: "accepted"}
+    assert log_state(settings) == (1, 1, 1)
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("send"), st.lists(st.integers(1, 4), min_size=1, max_size=4)),
