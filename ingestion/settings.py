@@ -29,9 +29,29 @@ class Settings(BaseSettings):
     edge_public_url: str | None = Field(
         None, description="URL senders see, e.g. https://in.example.com; HubSpot signs it."
     )
+    edge_tls_certificate: Path | None = Field(
+        None, description="PEM file of the certificate and its chain; read again when it changes."
+    )
+    edge_tls_key: Path | None = Field(None, description="PEM file of its private key.")
+    edge_behind_proxy: bool = Field(
+        False, description="A proxy ends TLS before the edge, which may then listen in plain HTTP."
+    )
+    edge_max_requests: int = Field(
+        1_024, ge=1, description="Most requests under way; beyond them 503."
+    )
+    edge_max_bytes: int = Field(
+        67_108_864, ge=1_024, description="Most bytes of bodies under way; beyond them 503."
+    )
     api_keys: SecretStr | None = Field(
         None,
         description="Comma-separated bearer keys for /v1/events; none = loopback callers only.",
+    )
+    rate_limits: str = Field(
+        "",
+        description="Limits by route over the defaults, e.g. events=1000/second;token=10/minute.",
+    )
+    rate_limit_storage: str = Field(
+        "memory://", description="Where they are counted; redis://host:6379/0 for several edges."
     )
     webhook_secrets_hubspot: SecretStr | None = None
     webhook_secrets_web: SecretStr | None = None
@@ -81,6 +101,11 @@ class Settings(BaseSettings):
     def log_path(self) -> Path:
         """The event log."""
         return self.log_dir / "events.sqlite"
+
+    @property
+    def edge_dir(self) -> Path:
+        """Clients of the events API and the keys that sign their tokens."""
+        return self.root / "edge"
 
     @property
     def archive_dir(self) -> Path:

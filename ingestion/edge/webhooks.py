@@ -16,6 +16,8 @@ from ingestion.contracts.violations import Violation
 from ingestion.edge.answers import answer_batch, answer_one, answer_rejected_body
 from ingestion.edge.bodies import read_body
 from ingestion.edge.intake import Item, take
+from ingestion.edge.metrics import Metrics
+from ingestion.edge.rate_limits import RateLimits
 from ingestion.edge.strict_json import read_items
 from ingestion.edge.trace import Trace
 from ingestion.errors.catalog import HandoffError
@@ -32,12 +34,16 @@ class Webhooks:
         log: EventLog,
         clock: Callable[[], datetime],
         known_systems: frozenset[str],
+        limits: RateLimits,
+        metrics: Metrics,
     ) -> None:
         """SYSTEM_NOT_CONFIGURED when a configured secret cannot be one."""
         self._settings = settings
         self._log = log
         self._clock = clock
         self._known_systems = known_systems
+        self._limits = limits
+        self._metrics = metrics
         self._modules: Mapping[str, ModuleType] = {
             system: catalog.webhook(system) for system in catalog.systems("webhook")
         }
@@ -56,14 +62,22 @@ class Webhooks:
                 f"no webhooks are taken from {system!r:.100}; known: {', '.join(self._modules)}",
                 remedy="Send to /webhooks/ followed by one of the names listed.",
             )
+        door = f"webhook:{system}"
+        request.state.caller = door
         body = await read_body(request, self._settings.max_body_bytes)
         now = self._clock()
-        module.verify(signed_request(request, body, self._settings), self._secrets[system], now)
+        try:
+            module.verify(signed_request(request, body, self._settings), self._secrets[system], now)
+        except HandoffError as error:
+            self._metrics.count_rejection(door, error.code)
+            raise
+        # After the signature: whoever forges deliveries must not use up the sender's limit.
+        await self._limits.spend("webhooks", system)
         trace: Trace = request.state.trace
-        door = f"webhook:{system}"
         try:
             parsed, _ = read_items(body, self._settings.max_batch_items)
         except HandoffError as error:
+            self._metrics.count_rejection(door, error.code)
             return await answer_rejected_body(self._log, body, error, door, trace)
         items: list[Item] = []
         for item in parsed:
@@ -71,6 +85,7 @@ class Webhooks:
         outcomes = await take(
             self._log, items, door=door, trace=trace, known_systems=self._known_systems
         )
+        self._metrics.count_outcomes(door, items, outcomes)
         if outcomes and not any(outcome.is_kept for outcome in outcomes):
             return answer_one(outcomes[0], trace)
         return answer_batch(outcomes, trace)

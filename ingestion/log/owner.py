@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any, cast
@@ -171,6 +172,10 @@ class OwnerLog:
         """Raise LOG_UNAVAILABLE when an append would be refused now."""
         self._log.check()
 
+    def waiting(self) -> tuple[int, int]:
+        """Events and bytes queued for the disk."""
+        return self._log.waiting()
+
     def read(self, after: int = 0, limit: int = 1000) -> list[LogEntry]:
         """Up to `limit` events with `seq > after`, in order of `seq`."""
         return self._log.read(after, limit)
@@ -198,6 +203,14 @@ class OwnerLog:
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""
         return self._log.contains(source, event_id)
+
+    def find(self, source: str, event_id: str) -> tuple[int, datetime] | None:
+        """`seq` and `received_at` of the event with this source and id."""
+        return self._log.find(source, event_id)
+
+    def find_rejections(self, source: str, event_id: str) -> list[QuarantineEntry]:
+        """The newest ten rejections of an event that named this source and id, newest first."""
+        return self._log.find_rejections(source, event_id)
 
     def find_damage(self) -> str | None:
         """What is wrong with the file itself, None when nothing is."""
@@ -373,6 +386,10 @@ class ClientLog:
         if self._owned is not None:
             self._owned.check()
 
+    def waiting(self) -> tuple[int, int]:
+        """Events and bytes that wait for the owner."""
+        return self._group.waiting()
+
     def read(self, after: int = 0, limit: int = 1000) -> list[LogEntry]:
         """Up to `limit` events with `seq > after`, in order of `seq`."""
         return self._reader.read(after, limit)
@@ -400,6 +417,14 @@ class ClientLog:
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""
         return self._reader.contains(source, event_id)
+
+    def find(self, source: str, event_id: str) -> tuple[int, datetime] | None:
+        """`seq` and `received_at` of the event with this source and id."""
+        return self._reader.find(source, event_id)
+
+    def find_rejections(self, source: str, event_id: str) -> list[QuarantineEntry]:
+        """The newest ten rejections of an event that named this source and id, newest first."""
+        return self._reader.find_rejections(source, event_id)
 
     def find_damage(self) -> str | None:
         """What is wrong with the file itself, None when nothing is."""

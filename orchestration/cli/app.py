@@ -367,8 +367,9 @@ def serve(
         int | None, typer.Option(min=1, max=65_535, help="Port; default HANDOFF_EDGE_PORT.")
     ] = None,
 ) -> None:
-    """Serve the edge: POST /v1/events, POST /webhooks/{system}, GET /health/live and /health/ready."""
+    """Serve the edge: POST /v1/events, POST /webhooks/{system}, and what became of them; /openapi.json lists every address."""
     from ingestion.edge.server import serve as serve_edge
+    from orchestration.edge_decisions import ServingDecisions
 
     settings = Settings()
 
@@ -377,7 +378,11 @@ def serve(
             f"edge on {url}  (log: {settings.log_path}; Ctrl-C stops)", file=sys.stderr, flush=True
         )
 
-    serve_edge(settings, host, port, announce=announce)
+    decisions = ServingDecisions(settings)
+    try:
+        serve_edge(settings, host, port, announce=announce, decisions=decisions)
+    finally:
+        decisions.close()
 
 
 @app.command()
