@@ -24,7 +24,7 @@ from ingestion.edge.decisions import Decisions
 from ingestion.edge.events import Events
 from ingestion.edge.metrics import Metrics
 from ingestion.edge.oauth import OAuth
-from ingestion.edge.openapi import described_routes
+from ingestion.edge.openapi import add_routes
 from ingestion.edge.problems import problem_response
 from ingestion.edge.quarantine import Quarantine
 from ingestion.edge.rate_limits import RateLimits, parse_limits
@@ -105,9 +105,9 @@ def create_app(
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
-        document = described()
-        document["paths"] |= described_routes(settings)
-        return document
+        if app.openapi_schema is None:
+            app.openapi_schema = add_routes(described(), settings)
+        return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
