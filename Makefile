@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 # State of the build checks; apart from the state you work with.
 CI_HOME := .handoff/checks
 
-.PHONY: demo test lint types imports generated unit dbt-build prove bench generate install clean help
+.PHONY: demo test lint types imports generated contracts unit dbt-build prove bench generate install clean help
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml uv.lock
 demo: $(STAMP)   ## the whole flow on a simulated company
 	@$(BIN)/handoff demo
 
-test: lint types imports generated unit dbt-build ## everything CI checks
+test: lint types imports generated contracts unit dbt-build ## everything CI checks
 	@echo "all checks passed"
 
 lint: $(STAMP)
@@ -43,6 +43,9 @@ generated: $(STAMP) ## fails when something derived is stale
 	$(BIN)/python -m ingestion.contracts.generate --check
 	$(BIN)/python -m ingestion.errors.generate --check
 	$(BIN)/python -m models.policies.generate --check
+
+contracts: $(STAMP) ## fails when a published contract was edited, or breaks its senders; needs no git
+	$(BIN)/handoff contracts check
 
 generate: $(STAMP) ## derive it anew
 	$(BIN)/python -m ingestion.contracts.generate

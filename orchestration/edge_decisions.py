@@ -30,6 +30,10 @@ _CONTACT_FIELDS = {
     "merge": "surviving_id",
     "contact": "record_id",
 }
+_PERSON_OF_RECORD = """
+    select person_id from marts.entity_map
+    where system = $system and record_type = 'contact' and record_id = $record_id and is_current
+"""
 _PUSHES = """
     select system, object, action, record_id, status, error_code, planned_at, sent_at, confirmed_at
     from marts.fct_pushes
@@ -106,8 +110,23 @@ def _answer(question: Callable[..., Answer], settings: Settings, values: Any) ->
 
 
 def _person(settings: Settings, who: str) -> dict[str, Any]:
-    from orchestration.explain import explain_person
+    import contextlib
 
+    from orchestration.explain import explain_person
+    from orchestration.serving import open_serving
+
+    system, _, record_id = who.partition("/")
+    if record_id:
+        with contextlib.closing(open_serving(settings)) as connection:
+            row = connection.execute(_PERSON_OF_RECORD, {"system": system, "record_id": record_id})
+            found = row.fetchone()
+        if found is None:
+            raise HandoffError(
+                "NOT_FOUND",
+                f"no contact {record_id!r:.200} of {system!r:.80} is known",
+                remedy="Give a record of a system that is polled or sends events.",
+            )
+        who = str(found[0])
     return explain_person(settings, who).as_dict()
 
 

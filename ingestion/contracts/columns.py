@@ -106,7 +106,7 @@ def record_columns(record: str) -> tuple[Column, ...]:
         Column(
             name=field.get("x-column", key),
             field=key,
-            kind=_kind(key, field),
+            kind=column_kind(key, field),
             nullable=key not in required or _takes_null(field),
             description=field["description"],
             pii=field["x-pii"],
@@ -164,7 +164,8 @@ def dlt_columns(record: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _kind(key: str, field: Mapping[str, Any]) -> Kind:
+def column_kind(key: str, field: Mapping[str, Any]) -> Kind:
+    """Kind of the column of a contract's property `key`; KeyError or ValueError when it can have none."""
     if enum_of(field):
         return "text"
     declared = field["type"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jsonschema_rs import Validator
 
 FOLDER = Path(__file__).parent
+Version = tuple[int, int, int]
 
 # Named here and not found by folder, so that importing reads no disk; a test compares the two.
 RECORD_TABLES: dict[str, str] = {
@@ -97,7 +98,7 @@ def record_of(event_type: str) -> str:
 def versions(record: str) -> tuple[str, ...]:
     """Versions of a record's contract (or of `envelope`), oldest first."""
     found = (file.stem for file in (FOLDER / record).glob("*.json"))
-    return tuple(sorted(filter(_VERSION.fullmatch, found), key=_numbers))
+    return tuple(sorted(filter(_VERSION.fullmatch, found), key=parse_version))
 
 
 def newest_version(record: str) -> str:
@@ -317,16 +318,16 @@ def _compiled(document: dict[str, Any]) -> Validator:
 @cache
 def _compound_schema(contract: Contract | None) -> dict[str, Any]:
     """Envelope and record as one schema without references: one call judges a whole event."""
-    envelope = _resolved(schema("envelope", versions("envelope")[-1]))
+    envelope = resolved(schema("envelope", versions("envelope")[-1]))
     if contract is not None:
-        envelope["properties"]["data"] = _resolved(schema(contract.record, contract.version))
+        envelope["properties"]["data"] = resolved(schema(contract.record, contract.version))
     return cast("dict[str, Any]", envelope)
 
 
-def _resolved(node: Any) -> Any:
-    """A copy of a schema in which every enumeration it refers to stands in place."""
+def resolved(node: Any, enum: Callable[[str], Mapping[str, Any]] = enum_document) -> Any:
+    """A copy of a schema in which every enumeration it refers to stands in place, as `enum` has it."""
     if isinstance(node, list):
-        return [_resolved(item) for item in node]
+        return [resolved(item, enum) for item in node]
     if not isinstance(node, dict):
         return node
     # Two embedded documents with an $id each would start scopes of their own; `examples` are data.
@@ -334,9 +335,10 @@ def _resolved(node: Any) -> Any:
     if name := enum_of(kept):
         nullable = [None] if "anyOf" in kept else []
         rest = {key: value for key, value in kept.items() if key not in ("$ref", "anyOf")}
-        document = enum_document(name)
-        return rest | {"enum": [*enum_values(name), *nullable], "x-systems": document["systems"]}
-    return {key: _resolved(value) for key, value in kept.items()}
+        document = enum(name)
+        values = [option["const"] for option in document["oneOf"]]
+        return rest | {"enum": [*values, *nullable], "x-systems": document["systems"]}
+    return {key: resolved(value, enum) for key, value in kept.items()}
 
 
 @lru_cache(maxsize=1024)
@@ -356,8 +358,12 @@ def _require_record(record: str) -> None:
         raise HandoffError("SCHEMA_UNKNOWN", f"unknown record {record!r}; known: {known}")
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
+def parse_version(version: str) -> Version:
+    """1.2.3 as (1, 2, 3), so that 1.10.0 comes after 1.9.0; ValueError for anything else."""
+    if not _VERSION.fullmatch(version):
+        raise ValueError(f"{version!r} is no version; expected x.y.z")
+    major, minor, patch = version.split(".")
+    return int(major), int(minor), int(patch)
 
 
 def _read(file: Path) -> dict[str, Any]:

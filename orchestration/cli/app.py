@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
-
-EXIT_OK, EXIT_CHECKS, EXIT_USAGE, EXIT_OUTSIDE, EXIT_CONFIGURATION = range(5)
+from orchestration.cli import clients, contracts
+from orchestration.cli.output import EXIT_CHECKS, EXIT_OK, EXIT_OUTSIDE, AsJson
+from orchestration.cli.output import print_json as _print_json
 
 app = typer.Typer(
     name="handoff",
@@ -31,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(clients.app)
+app.add_typer(contracts.app)
 
 
 class OutputFormat(StrEnum):
@@ -49,7 +52,6 @@ AsOf = Annotated[
         help="Speak for this instant (ISO 8601, e.g. 2026-11-01T00:00Z); default: now.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -470,12 +472,6 @@ def _instant(text: str | None) -> datetime | None:
             remedy="Give ISO 8601, e.g. --as-of 2026-11-01T00:00Z.",
         ) from None
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-
-
-def _print_json(value: Any) -> None:
-    from orchestration.cli.screens import as_json_text
-
-    print(as_json_text(value))
 
 
 def _error_json(error: HandoffError) -> dict[str, Any]:

@@ -34,9 +34,7 @@ def add(
     ],
     rate_limit: Annotated[
         str,
-        typer.Option(
-            help="Limits of its own, such as `events=1000/second`; default: everybody's."
-        ),
+        typer.Option(help="Limits of its own, such as `events=1000/second`; default: everybody's."),
     ] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -55,7 +53,9 @@ def list_clients(as_json: AsJson = False) -> None:
         print_json([_shown(client) for client in found])
         return
     if not found:
-        print("No clients yet: only callers on this machine, or with a key of HANDOFF_API_KEYS, may use the events API.")
+        print(
+            "No clients yet: only callers on this machine, or with a key of HANDOFF_API_KEYS, may use the events API."
+        )
         print("Add one: handoff clients add website --scope events:write")
     for client in found:
         state = "" if client.is_enabled else "  (disabled)"
