@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from ingestion.edge.clients import Client, ClientRegistry
-from ingestion.edge.rate_limits import parse_limits
 from ingestion.edge.scopes import SCOPES
 from ingestion.settings import Settings
 from orchestration.cli.output import AsJson, print_json
@@ -39,6 +38,8 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add a client and print its secret, which cannot be read again."""
+    from ingestion.edge.rate_limits import parse_limits
+
     registry = _registry()
     limits = parse_limits(rate_limit, "--rate-limit")
     secret = registry.add(name, scope, datetime.now(UTC), limits)
