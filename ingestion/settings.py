@@ -34,6 +34,9 @@ class Settings(BaseSettings):
         description="Comma-separated bearer keys for /v1/events; none = loopback callers only.",
     )
     webhook_secrets_hubspot: SecretStr | None = None
+    hubspot_undated_signatures: bool = Field(
+        False, description="Take HubSpot's signatures v1 and v2 too, which sign no time."
+    )
     webhook_secrets_web: SecretStr | None = None
     max_body_bytes: int = Field(1_048_576, ge=1_024)
     max_batch_items: int = Field(

@@ -1,15 +1,13 @@
-"""HubSpot's webhooks: signature scheme v3 and what its contact notifications mean in our records.
+"""HubSpot's webhooks: its signature schemes and what its notifications mean in our records.
 
-Schemes v1 and v2 sign no time, so a recorded delivery could be sent again for ever; they are not
-taken. Source:
+Schemes v1 and v2 sign no time, so a recorded delivery could be sent again for ever; they are taken
+only where HANDOFF_HUBSPOT_UNDATED_SIGNATURES says so. Source:
 https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import hmac
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,14 +15,11 @@ from typing import Any
 
 import orjson
 
-from ingestion.connectors.signed_request import (
-    SignedRequest,
-    header,
-    require_match,
-    require_recent,
-)
+from ingestion.connectors.signature_schemes import HeaderHmac, SecretBeforeDigest, Verify
+from ingestion.connectors.signed_request import SignedRequest
 from ingestion.contracts.registry import system_value
 from ingestion.errors.catalog import HandoffError
+from ingestion.settings import Settings
 
 SYSTEM = "hubspot"
 PROPERTIES = {
@@ -53,23 +48,45 @@ DECODED = re.compile("%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
 COUNTRY_CODE = re.compile(r"[A-Za-z]{2}", re.ASCII)
 
 
-def verify(request: SignedRequest, secrets: Sequence[str], now: datetime) -> None:
-    """SIGNATURE_INVALID or SIGNATURE_EXPIRED unless an active client secret signed this delivery
-    within 300 s.
-    """
-    signature = header(request, "x-hubspot-signature-v3")
-    stamp = header(request, "x-hubspot-request-timestamp")
-    require_recent(stamp, 1_000, now)
+def _address(request: SignedRequest) -> bytes:
     uri = DECODED.sub(lambda found: chr(int(found.group(1), 16)), request.url)
-    signed = b"".join(
-        (request.method.encode(), uri.encode("utf-8", "replace"), request.body, stamp.encode())
-    )
-    require_match([_sign(secret, signed) for secret in secrets], [signature])
+    return request.method.encode() + uri.encode("utf-8", "replace")
 
 
-def _sign(secret: str, signed: bytes) -> str:
-    digest = hmac.digest(secret.encode(), signed, hashlib.sha256)
-    return base64.b64encode(digest).decode("ascii")
+V1 = SecretBeforeDigest(header="x-hubspot-signature")
+V2 = SecretBeforeDigest(
+    header="x-hubspot-signature",
+    signed=lambda request, stamp: (
+        request.method.encode() + request.url.encode("utf-8", "replace") + request.body
+    ),
+)
+V3 = HeaderHmac(
+    header="x-hubspot-signature-v3",
+    encoding="base64",
+    stamp_header="x-hubspot-request-timestamp",
+    stamps_per_second=1_000,
+    signed=lambda request, stamp: _address(request) + request.body + stamp.encode(),
+)
+verify = V3.verify
+
+
+def verifier(settings: Settings) -> Verify:
+    """Version 3 alone; with HANDOFF_HUBSPOT_UNDATED_SIGNATURES the older ones where no 3 is sent."""
+    return verify_any_version if settings.hubspot_undated_signatures else V3.verify
+
+
+def verify_any_version(
+    request: SignedRequest, secrets: Sequence[str], now: datetime
+) -> datetime | None:
+    """The newest version sent decides alone: leaving v3 in place and adding a v1 gains nothing."""
+    if V3.header in request.headers or V1.header not in request.headers:
+        return V3.verify(request, secrets, now)
+    version = request.headers.get("x-hubspot-signature-version", "v1")
+    if version not in ("v1", "v2"):
+        raise HandoffError(
+            "SIGNATURE_INVALID", f"unknown x-hubspot-signature-version {version!r:.40}"
+        )
+    return (V1 if version == "v1" else V2).verify(request, secrets, now)
 
 
 def to_events(body: bytes, received_at: datetime) -> list[dict[str, Any]]:

@@ -1,28 +1,18 @@
 """The web site's webhooks: Standard Webhooks signatures and what a submitted form means in our
 records.
-
-Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from ingestion.connectors.signed_request import (
-    SignedRequest,
-    header,
-    require_match,
-    require_recent,
-)
+from ingestion.connectors.signature_schemes import StandardWebhooks, standard_key
 from ingestion.errors.catalog import HandoffError
 
 SYSTEM = "web"
@@ -37,41 +27,13 @@ NOT_CUSTOM = {*CONTACT_FIELDS, *UTM_FIELDS, *ACTIVITY_FIELDS, "consent", "submis
 COUNTRY_CODE = re.compile(r"[A-Za-z]{2}", re.ASCII)
 
 
-def verify(request: SignedRequest, secrets: Sequence[str], now: datetime) -> None:
-    """SIGNATURE_INVALID or SIGNATURE_EXPIRED unless an active `whsec_` secret signed this delivery
-    within 300 s.
-
-    The library signs; it does not verify here, because it reads the clock itself, stops at the
-    first match and decodes base64 leniently, so that a changed signature can pass.
-    """
-    from standardwebhooks import Webhook
-    from standardwebhooks.webhooks import EmptyWebhookSecretError
-
-    message_id = header(request, "webhook-id")
-    stamp = header(request, "webhook-timestamp")
-    signatures = header(request, "webhook-signature").split(" ")
-    signed_at = require_recent(stamp, 1, now)
-    try:
-        text = request.body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise HandoffError("SIGNATURE_INVALID", "the body is not UTF-8") from error
-    expected: list[str] = []
-    for secret in secrets:
-        # `require_usable` names a malformed secret at start-up; here it must not sink the good
-        # ones.
-        with suppress(binascii.Error, EmptyWebhookSecretError):
-            expected.append(Webhook(secret).sign(message_id, signed_at, text))
-    require_match(expected, signatures)
+verify = StandardWebhooks().verify
 
 
 def require_usable(secrets: Sequence[str]) -> None:
     """SYSTEM_NOT_CONFIGURED when a secret is no base64 text; the edge asks at start-up."""
     for position, secret in enumerate(secrets, start=1):
-        try:
-            usable = bool(base64.b64decode(secret.removeprefix("whsec_") + "==", validate=True))
-        except binascii.Error:
-            usable = False
-        if not usable:
+        if standard_key(secret) is None:
             raise HandoffError(
                 "SYSTEM_NOT_CONFIGURED",
                 f"secret {position} of HANDOFF_WEBHOOK_SECRETS_WEB is not base64",
