@@ -38,6 +38,14 @@ class Settings(BaseSettings):
         False, description="Take HubSpot's signatures v1 and v2 too, which sign no time."
     )
     webhook_secrets_web: SecretStr | None = None
+    webhook_secrets_salesforce: SecretStr | None = None
+    salesforce_organization_ids: str = Field(
+        "", description="Comma-separated organizations whose outbound messages are taken."
+    )
+    webhook_secrets_marketo: SecretStr | None = None
+    webhook_secrets_calendly: SecretStr | None = None
+    webhook_secrets_calcom: SecretStr | None = None
+    webhook_secrets_typeform: SecretStr | None = None
     max_body_bytes: int = Field(1_048_576, ge=1_024)
     max_batch_items: int = Field(
         1_000, ge=1, description="Most events of one request; each costs the edge time."
@@ -124,6 +132,12 @@ class Settings(BaseSettings):
     def extra_systems(self) -> tuple[str, ...]:
         """Further systems that records may name."""
         return tuple(name.strip() for name in self.systems.split(",") if name.strip())
+
+    @property
+    def salesforce_organizations(self) -> tuple[str, ...]:
+        """Ids of the Salesforce organizations whose outbound messages are taken."""
+        ids = self.salesforce_organization_ids.split(",")
+        return tuple(name.strip() for name in ids if name.strip())
 
     def secrets_of(self, field: str) -> list[str]:
         """The comma-separated secrets of one setting, several while keys are being rotated."""

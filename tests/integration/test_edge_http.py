@@ -470,7 +470,7 @@ def test_a_signed_hubspot_delivery_is_in_the_log_when_acknowledged(edge: Edge) -
 
 
 def test_a_bad_notification_is_kept_and_the_rest_of_the_delivery_accepted(edge: Edge) -> None:
-    bad = notification(11, subscriptionType="deal.creation")
+    bad = notification(11, subscriptionType="ticket.creation")
     answer = send_hubspot(edge, [notification(10), bad, notification(12, propertyValue="Ulm")])
     assert answer.status_code == 207
     results = answer.json()["results"]
@@ -548,7 +548,7 @@ def test_without_a_secret_every_delivery_is_refused(tmp_path: Path) -> None:
     log.close()
 
 
-@pytest.mark.parametrize("system", ["nobody", "salesforce", "..", "%2e%2e%2fedge", "__init__"])
+@pytest.mark.parametrize("system", ["nobody", "calendar", "..", "%2e%2e%2fedge", "__init__"])
 def test_a_system_without_webhooks_is_not_found(edge: Edge, system: str) -> None:
     answer = edge.client.post(f"/webhooks/{system}", content=b"{}")
     assert_problem(answer, 404, "NOT_FOUND")

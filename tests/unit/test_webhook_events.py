@@ -137,7 +137,7 @@ def test_a_reused_hubspot_event_id_with_other_content_is_another_event() -> None
 @pytest.mark.parametrize(
     ("change", "code", "path"),
     [
-        ({"subscriptionType": "deal.creation"}, "SCHEMA_UNKNOWN", "/subscriptionType"),
+        ({"subscriptionType": "ticket.creation"}, "SCHEMA_UNKNOWN", "/subscriptionType"),
         ({"occurredAt": "yesterday"}, "SCHEMA_INVALID", "/occurredAt"),
         ({"occurredAt": True}, "SCHEMA_INVALID", "/occurredAt"),
         ({"objectId": None}, "SCHEMA_INVALID", "/objectId"),

@@ -7,16 +7,17 @@ https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-r
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import orjson
 
+from ingestion.connectors.delivered import COUNTRY_CODE, digest_of, from_milliseconds
 from ingestion.connectors.signature_schemes import HeaderHmac, SecretBeforeDigest, Verify
 from ingestion.connectors.signed_request import SignedRequest
+from ingestion.contracts.instants import is_instant
 from ingestion.contracts.registry import system_value
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
@@ -39,13 +40,36 @@ PROPERTIES = {
     "hs_analytics_source": "original_source",
     "hs_latest_source": "latest_source",
 }
-CONTACT_CHANGES = ("contact.creation", "contact.propertyChange", "contact.deletion")
-TYPES = (*CONTACT_CHANGES, "contact.restore", "contact.merge")
+COMPANY_PROPERTIES = {
+    "name": "name",
+    "domain": "domain",
+    "industry": "industry",
+    "numberofemployees": "employee_count",
+    "annualrevenue": "annual_revenue_usd",
+    "country": "country",
+    "state": "region",
+    "hubspot_owner_id": "owner_id",
+    "hs_parent_company_id": "parent_id",
+}
+# Whether and when a deal was closed takes several properties at once: the poll says it.
+DEAL_PROPERTIES = {
+    "dealstage": "stage",
+    "amount": "amount_usd",
+    "createdate": "created_at",
+    "hubspot_owner_id": "owner_id",
+}
+RECORDS = {
+    "contact": ("contact", PROPERTIES),
+    "company": ("account", COMPANY_PROPERTIES),
+    "deal": ("opportunity", DEAL_PROPERTIES),
+}
+CHANGES = ("creation", "propertyChange", "deletion", "restore")
+MERGE = "contact.merge"
+TYPES = (*(f"{name}.{change}" for name in RECORDS for change in CHANGES), MERGE)
 # What differs when HubSpot sends one notification again, or to a second subscription.
 DELIVERY_FIELDS = ("attemptNumber", "subscriptionId")
 # HubSpot signs the URI with these characters decoded, and only these.
 DECODED = re.compile("%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
-COUNTRY_CODE = re.compile(r"[A-Za-z]{2}", re.ASCII)
 
 
 def _address(request: SignedRequest) -> bytes:
@@ -111,10 +135,12 @@ def _to_event(notification: Any) -> dict[str, Any]:
             f"unknown subscriptionType {kind!r:.200}; known: {', '.join(TYPES)}",
             path="/subscriptionType",
         )
-    if kind == "contact.merge":
+    if kind == MERGE:
         record, subject, data = "merge", "surviving_id", _merge(notification)
     else:
-        record, subject, data = "contact", "record_id", _contact(kind, notification)
+        name, _, change = kind.partition(".")
+        record, properties = RECORDS[name]
+        subject, data = "record_id", _record(change, properties, notification)
     portal = _identifier(notification, "portalId")
     return {
         "specversion": "1.0",
@@ -130,29 +156,24 @@ def _to_event(notification: Any) -> dict[str, Any]:
 def _event_id(notification: dict[str, Any]) -> str:
     # HubSpot does not promise that eventId is unique, so the content belongs to the identity.
     content = {key: value for key, value in notification.items() if key not in DELIVERY_FIELDS}
-    try:
-        canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
-    except TypeError as error:
-        raise HandoffError("SCHEMA_INVALID", f"the notification is not JSON: {error}") from error
-    digest = hashlib.sha256(canonical).hexdigest()
-    return f"{_identifier(notification, 'eventId')}-{digest[:24]}"
+    return f"{_identifier(notification, 'eventId')}-{digest_of(content)}"
 
 
-def _contact(kind: str, notification: dict[str, Any]) -> dict[str, Any]:
+def _record(
+    change: str, properties: Mapping[str, str], notification: dict[str, Any]
+) -> dict[str, Any]:
     data: dict[str, Any] = {
         "system": SYSTEM,
         "record_id": _identifier(notification, "objectId"),
     }
-    if kind == "contact.propertyChange":
-        data.update(_property(notification))
-    elif kind == "contact.deletion":
-        data["is_deleted"] = True
-    elif kind == "contact.restore":
-        data["is_deleted"] = False
+    if change == "propertyChange":
+        data.update(_property(properties, notification))
+    elif change in ("deletion", "restore"):
+        data["is_deleted"] = change == "deletion"
     return data
 
 
-def _property(notification: dict[str, Any]) -> dict[str, Any]:
+def _property(properties: Mapping[str, str], notification: dict[str, Any]) -> dict[str, Any]:
     name = notification.get("propertyName")
     if not isinstance(name, str) or not name:
         raise HandoffError(
@@ -165,19 +186,51 @@ def _property(notification: dict[str, Any]) -> dict[str, Any]:
     value = notification["propertyValue"]
     # HubSpot empties a property by setting it to empty text.
     value = None if value == "" else value
-    field = PROPERTIES.get(name)
-    if field == "country" and isinstance(value, str):
-        # In HubSpot a country is free text; only a code may become ours.
-        if COUNTRY_CODE.fullmatch(value) is None:
-            return {"custom": {name: value}}
-        return {field: value.upper()}
+    field = properties.get(name)
     if field is None:
         return {"custom": {name: value}}
+    if value is None:
+        return {field: None}
+    ours = _ours(field, value)
+    return {"custom": {name: value}} if ours is None else {field: ours}
+
+
+def _ours(field: str, value: Any) -> Any:
+    """The value as our contract has it; None when it cannot be that and only custom may keep it."""
+    if field in ("employee_count", "annual_revenue_usd", "amount_usd"):
+        return _number(field, value)
+    if field == "created_at":
+        return _moment(value)
+    if field == "country" and isinstance(value, str):
+        # In HubSpot a country is free text; only a code may become ours.
+        return value.upper() if COUNTRY_CODE.fullmatch(value) else None
     if field == "lifecycle_stage" and isinstance(value, str):
-        return {field: system_value("lifecycle_stage", SYSTEM, value) or value}
+        return system_value("lifecycle_stage", SYSTEM, value) or value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return {field: str(value)}
-    return {field: value}
+        return str(value)
+    return value
+
+
+def _number(field: str, value: Any) -> int | float | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if not abs(number) < 1e15:
+        return None
+    if field == "employee_count":
+        return int(number) if number.is_integer() else None
+    return number
+
+
+def _moment(value: Any) -> str | None:
+    """HubSpot writes instants as milliseconds in text."""
+    text = str(value)
+    if text.isascii() and text.isdigit() and 0 < int(text[:20]) < 10**14:
+        return from_milliseconds(int(text))
+    return text if is_instant(text) else None
 
 
 def _merge(notification: dict[str, Any]) -> dict[str, Any]:
@@ -206,8 +259,7 @@ def _instant(notification: dict[str, Any]) -> str:
             f"occurredAt must be milliseconds since 1970, not {value!r:.80}",
             path="/occurredAt",
         )
-    moment = datetime.fromtimestamp(value // 1_000, UTC).replace(microsecond=value % 1_000 * 1_000)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return from_milliseconds(value)
 
 
 def _identifier(notification: dict[str, Any], name: str) -> str:

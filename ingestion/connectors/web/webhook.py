@@ -5,13 +5,13 @@ records.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import orjson
 
+from ingestion.connectors.delivered import COUNTRY_CODE, UTM_FIELDS, person_id
 from ingestion.connectors.signature_schemes import StandardWebhooks, standard_key
 from ingestion.errors.catalog import HandoffError
 
@@ -19,12 +19,10 @@ SYSTEM = "web"
 SOURCE = "urn:handoff:web:forms"
 SUBMITTED = "form.submitted"
 CONTACT_FIELDS = ("email", "first_name", "last_name", "company", "phone", "country", "job_title")
-UTM_FIELDS = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 ACTIVITY_FIELDS = ("form_id", "url", "referrer", "anonymous_id", "campaign_id")
 CHANNELS = ("email", "phone", "sms", "post", "crm", "all")
 CONSENT_DETAILS = ("notice_version", "purpose", "gpc")
 NOT_CUSTOM = {*CONTACT_FIELDS, *UTM_FIELDS, *ACTIVITY_FIELDS, "consent", "submission_id"}
-COUNTRY_CODE = re.compile(r"[A-Za-z]{2}", re.ASCII)
 
 
 verify = StandardWebhooks().verify
@@ -73,7 +71,7 @@ def to_events(body: bytes, received_at: datetime) -> list[dict[str, Any]]:
             "the form names nobody: give email or anonymous_id",
             path="/data/email",
         )
-    contact_id = None if email is None else _contact_id(email)
+    contact_id = None if email is None else person_id(email)
     submission = _submission_id(form, fields)
     made = [
         *_contact(contact_id, fields),
@@ -100,11 +98,6 @@ _Made = tuple[str, str, str | None, dict[str, Any]]
 def _trimmed(item: tuple[str, Any]) -> tuple[str, Any]:
     name, value = item
     return name, value.strip() if isinstance(value, str) else value
-
-
-def _contact_id(email: str) -> str:
-    """The same person fills in forms in any spelling of case; the id tells no address."""
-    return hashlib.sha256(email.lower().encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def _submission_id(form: dict[str, Any], fields: dict[str, Any]) -> str:
