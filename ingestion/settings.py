@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     webhook_secrets_calendly: SecretStr | None = None
     webhook_secrets_calcom: SecretStr | None = None
     webhook_secrets_typeform: SecretStr | None = None
+    webhook_origins: str = Field(
+        "", description="Comma-separated origins that CloudEvents' handshake lets send."
+    )
     max_body_bytes: int = Field(1_048_576, ge=1_024)
     max_batch_items: int = Field(
         1_000, ge=1, description="Most events of one request; each costs the edge time."
@@ -132,6 +135,17 @@ class Settings(BaseSettings):
     def extra_systems(self) -> tuple[str, ...]:
         """Further systems that records may name."""
         return tuple(name.strip() for name in self.systems.split(",") if name.strip())
+
+    @property
+    def deliveries_path(self) -> Path:
+        """Counts of webhook deliveries, kept over a restart; nothing else depends on it."""
+        return self.root / "edge" / "deliveries.json"
+
+    @property
+    def allowed_webhook_origins(self) -> frozenset[str]:
+        """Origins that CloudEvents' handshake lets send, in lower case."""
+        names = self.webhook_origins.lower().split(",")
+        return frozenset(name.strip() for name in names if name.strip())
 
     @property
     def salesforce_organizations(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from ingestion.edge.answers import answer_batch, answer_one, answer_rejected_bod
 from ingestion.edge.bodies import media_type_of, read_body, require_shape
 from ingestion.edge.callers import require_caller
 from ingestion.edge.correlation import Correlation
+from ingestion.edge.handshakes import answer_handshake
 from ingestion.edge.intake import Item, take
 from ingestion.edge.openapi import described_routes
 from ingestion.edge.problems import problem_response
@@ -47,6 +48,7 @@ def create_app(
         redoc_url=None,
         # A redirect has no words; the other address is answered like any that is not served.
         redirect_slashes=False,
+        lifespan=webhooks.running,
     )
     app.add_middleware(Correlation)
     app.add_exception_handler(HandoffError, _answer_error)
@@ -74,9 +76,21 @@ def create_app(
             return answer_batch(outcomes, trace)
         return answer_one(outcomes[0], trace)
 
+    async def handshake(request: Request) -> Response:
+        """Whether an origin may send events, as CloudEvents asks it."""
+        return answer_handshake(request, settings)
+
+    async def webhook_health(request: Request) -> Response:
+        """What has become of a system's deliveries lately; for callers alone."""
+        require_caller(request, api_keys)
+        return await webhooks.health(request)
+
     # Plain routes: FastAPI's dependency injection, unused here, took a quarter of our CPU time.
     app.add_route("/v1/events", post_events, methods=["POST"])
+    app.add_route("/v1/events", handshake, methods=["OPTIONS"])
     app.add_route("/webhooks/{system}", webhooks.post, methods=["POST"])
+    app.add_route("/webhooks/{system}", webhooks.options, methods=["OPTIONS"])
+    app.add_route("/webhooks/{system}/health", webhook_health, methods=["GET"])
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -110,7 +124,10 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "BAD_REQUEST")
     path = request.url.path[:200]
-    known = "POST /v1/events, POST /webhooks/{system}, GET /health/live, GET /health/ready"
+    known = (
+        "POST /v1/events, POST /webhooks/{system}, GET /webhooks/{system}/health, GET /health/live,"
+        " GET /health/ready"
+    )
     answer = problem_response(
         HandoffError(
             code,

@@ -565,7 +565,13 @@ def test_what_is_not_served_is_answered_in_the_same_words(edge: Edge) -> None:
 
 def test_the_openapi_document_describes_every_address(edge: Edge) -> None:
     paths = edge.client.get("/openapi.json").json()["paths"]
-    assert set(paths) == {"/v1/events", "/webhooks/{system}", "/health/live", "/health/ready"}
+    assert set(paths) == {
+        "/v1/events",
+        "/webhooks/{system}",
+        "/webhooks/{system}/health",
+        "/health/live",
+        "/health/ready",
+    }
     body = paths["/v1/events"]["post"]["requestBody"]
     assert "20000 bytes" in body["description"]
     batch = body["content"]["application/cloudevents-batch+json"]["schema"]
