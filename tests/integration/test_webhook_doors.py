@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -373,3 +373,73 @@ def test_counting_a_doors_quarantine_reads_an_index(tmp_path: Path) -> None:
     connection = apsw.Connection(str(tmp_path / "events.sqlite"))
     plan = "explain query plan select count(*) from quarantine where door = 'events'"
     assert "USING COVERING INDEX quarantine_by_door" in str(connection.execute(plan).fetchall())
+
+
+# -- through to the warehouse ----------------------------------------------------------------
+
+
+def test_a_booking_becomes_a_meeting_of_a_known_rep_and_a_no_show_keeps_it(
+    open_warehouse: Callable[..., Any],
+) -> None:
+    uid = "bFJeNb2uX8"
+    booked = {
+        "uid": uid,
+        "startTime": "2026-03-31T08:00:00Z",
+        "endTime": "2026-03-31T09:00:00Z",
+        "organizer": {"id": 5, "name": "Mia", "email": "m@us.example"},
+        "attendees": [{"email": "bob@acme.de", "name": "Bob Acme", "timeZone": "Europe/Berlin"}],
+    }
+    missed = {"bookingUid": uid, "attendees": [{"email": "bob@acme.de", "noShow": True}]}
+    warehouse = open_warehouse(webhook_secrets_calendly="cal-key", webhook_secrets_calcom="com-key")
+    with running(warehouse.settings) as edge:
+        assert edge.calendly(booking()).status_code == 202
+        for trigger, at, payload in (
+            ("BOOKING_CREATED", "2026-03-30T08:00:00Z", booked),
+            ("BOOKING_NO_SHOW_UPDATED", "2026-03-31T08:10:00Z", missed),
+            ("MEETING_ENDED", "2026-03-31T09:00:00Z", booked),
+        ):
+            sent = {"triggerEvent": trigger, "createdAt": at, "payload": payload}
+            body = json.dumps(sent).encode()
+            headers = {"x-cal-signature-256": hexed("com-key", body)}
+            assert edge.send("calcom", body, headers).status_code == 202
+    rep = {
+        "system": "salesforce",
+        "record_id": "0051",
+        "email": "M@us.example",
+        "name": "Mia Brandt",
+    }
+    warehouse.append([warehouse.event("rep", rep, NOW)])
+    warehouse.transform(datetime.now(UTC))
+    assert warehouse.records(
+        """
+        select
+            meetings.system, meetings.status, meetings.time_zone, people.email, reps.salesforce_user_id,
+            epoch(meetings.starts_at) as starts
+        from marts.fct_meetings as meetings
+        join marts.dim_people as people using (person_id)
+        join marts.dim_reps as reps on meetings.rep_id = reps.rep_id
+        order by meetings.system
+        """
+    ) == [
+        {
+            "system": "calcom",
+            "status": "no_show",
+            "time_zone": "Europe/Berlin",
+            "email": "bob@acme.de",
+            "salesforce_user_id": "0051",
+            "starts": datetime(2026, 3, 31, 8, tzinfo=UTC).timestamp(),
+        },
+        {
+            "system": "calendly",
+            "status": "booked",
+            "time_zone": "Europe/Berlin",
+            "email": "ada@example.com",
+            "salesforce_user_id": "0051",
+            "starts": datetime(2026, 4, 14, 8, tzinfo=UTC).timestamp(),
+        },
+    ]
+    # The rep is one, whichever system names them, and the booking is something the person did.
+    assert warehouse.rows("select count(*) from marts.dim_reps") == [(1,)]
+    assert warehouse.rows(
+        "select system, activity_type from marts.fct_activities order by system"
+    ) == [("calcom", "meeting_booked"), ("calendly", "meeting_booked")]
