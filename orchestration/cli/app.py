@@ -367,7 +367,7 @@ def serve(
         int | None, typer.Option(min=1, max=65_535, help="Port; default HANDOFF_EDGE_PORT.")
     ] = None,
 ) -> None:
-    """Serve the edge: POST /v1/events, POST /webhooks/{system}, GET /health/live and /health/ready."""
+    """Serve the edge: POST /v1/events, POST /webhooks/{system}, GET /webhooks/{system}/health, /health/live and /health/ready."""
     from ingestion.edge.server import serve as serve_edge
 
     settings = Settings()
