@@ -41,7 +41,8 @@ NOTIFICATIONS = st.fixed_dictionaries(
         "eventId": ANY,
         "portalId": st.integers() | ANY,
         "occurredAt": st.integers(0, 10**14) | ANY,
-        "subscriptionType": st.sampled_from(hubspot.TYPES) | ANY,
+        "subscriptionType": st.sampled_from([*hubspot.TYPES, "object.creation"]) | ANY,
+        "objectTypeId": st.sampled_from(list(hubspot.OBJECT_TYPES)) | ANY,
         "objectId": st.integers() | ANY,
         "propertyName": st.sampled_from(
             [*hubspot.PROPERTIES, *hubspot.COMPANY_PROPERTIES, *hubspot.DEAL_PROPERTIES]

@@ -205,6 +205,15 @@ def test_an_outbound_message_needs_the_secret_and_an_organization_of_ours() -> N
     assert verdict(asked(message(LEAD, organization=""))) == "SIGNATURE_INVALID"
 
 
+def test_a_notification_sent_as_json_does_not_go_round_the_organization() -> None:
+    (raw,) = salesforce.notifications(message(LEAD))
+    escaped = raw.replace(b'"NotificationId"', b'"\\u004eotificationId"')
+    for body in (raw, b"[" + raw + b"]", escaped):
+        assert verdict(asked(body, "application/json")) == "SIGNATURE_INVALID"
+    assert verdict(asked(json.dumps(change()).encode(), "application/json")) is None
+    assert verdict(asked(b"{not json", "application/json")) is None
+
+
 # -- XML -------------------------------------------------------------------------------------
 
 BOMB = b"""<!DOCTYPE a [<!ENTITY b "bbbbbbbbbb">

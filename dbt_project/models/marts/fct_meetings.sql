@@ -65,8 +65,12 @@ keyed as (
             'coalesce(contact_id, lower(trim(attendee_email)))'
         ) }} as record_key,
     from newest
-    -- A rep's own appointments are nobody's handoff.
-    where contact_id is not null or attendee_email is not null
+    where
+        -- A rep's own appointments are nobody's handoff.
+        (contact_id is not null or attendee_email is not null)
+        -- A no-show can come before the booking it is of: it waits until somebody says when that was.
+        and starts_at is not null
+        and status is not null
 )
 
 select

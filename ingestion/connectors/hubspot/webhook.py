@@ -66,6 +66,8 @@ RECORDS = {
 CHANGES = ("creation", "propertyChange", "deletion", "restore")
 MERGE = "contact.merge"
 TYPES = (*(f"{name}.{change}" for name in RECORDS for change in CHANGES), MERGE)
+# Apps of the newer platform subscribe to `object.*` and are told which object by its type's id.
+OBJECT_TYPES = {"0-1": "contact", "0-2": "company", "0-3": "deal"}
 # What differs when HubSpot sends one notification again, or to a second subscription.
 DELIVERY_FIELDS = ("attemptNumber", "subscriptionId")
 # HubSpot signs the URI with these characters decoded, and only these.
@@ -128,13 +130,7 @@ def to_events(body: bytes, received_at: datetime) -> list[dict[str, Any]]:
 def _to_event(notification: Any) -> dict[str, Any]:
     if not isinstance(notification, dict):
         raise HandoffError("SCHEMA_INVALID", "a notification must be a JSON object", path="")
-    kind = notification.get("subscriptionType")
-    if kind not in TYPES:
-        raise HandoffError(
-            "SCHEMA_UNKNOWN",
-            f"unknown subscriptionType {kind!r:.200}; known: {', '.join(TYPES)}",
-            path="/subscriptionType",
-        )
+    kind = _kind(notification)
     if kind == MERGE:
         record, subject, data = "merge", "surviving_id", _merge(notification)
     else:
@@ -151,6 +147,22 @@ def _to_event(notification: Any) -> dict[str, Any]:
         "time": _instant(notification),
         "data": data,
     }
+
+
+def _kind(notification: dict[str, Any]) -> str:
+    """The subscription type in the words of one object, such as contact.creation."""
+    kind = notification.get("subscriptionType")
+    path, given = "/subscriptionType", kind
+    if isinstance(kind, str) and kind.startswith("object."):
+        path, given = "/objectTypeId", notification.get("objectTypeId")
+        named = OBJECT_TYPES.get(given) if isinstance(given, str) else None
+        kind = f"{named}.{kind.partition('.')[2]}"
+    if not isinstance(kind, str) or kind not in TYPES:
+        known = ", ".join((*TYPES, *(f"{each} {name}" for each, name in OBJECT_TYPES.items())))
+        raise HandoffError(
+            "SCHEMA_UNKNOWN", f"unknown {path[1:]} {given!r:.200}; known: {known}", path=path
+        )
+    return kind
 
 
 def _event_id(notification: dict[str, Any]) -> str:

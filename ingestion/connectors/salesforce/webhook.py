@@ -47,6 +47,8 @@ def verifier(settings: Settings) -> Verify:
         SHARED.verify(request, secrets, now)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == XML:
             _require_ours(request.body, ours)
+        else:
+            _require_no_notification(request.body)
         return None
 
     return verify_organization
@@ -64,6 +66,19 @@ def _require_ours(body: bytes, ours: set[str]) -> None:
             "SIGNATURE_INVALID",
             f"the outbound message is from organization {named!r:.40}, which is none of ours",
             remedy="List the organization's id in HANDOFF_SALESFORCE_ORGANIZATION_IDS.",
+        )
+
+
+def _require_no_notification(body: bytes) -> None:
+    """The JSON that `notifications` makes comes from nobody else: it would name any organization."""
+    try:
+        delivered = orjson.loads(body)
+    except ValueError:
+        return
+    items = delivered if isinstance(delivered, list) else [delivered]
+    if any(isinstance(item, dict) and "NotificationId" in item for item in items):
+        raise HandoffError(
+            "SIGNATURE_INVALID", f"an outbound message comes as {XML}, which names its organization"
         )
 
 
