@@ -54,7 +54,21 @@ class Settings(BaseSettings):
         "memory://", description="Where they are counted; redis://host:6379/0 for several edges."
     )
     webhook_secrets_hubspot: SecretStr | None = None
+    hubspot_undated_signatures: bool = Field(
+        False, description="Take HubSpot's signatures v1 and v2 too, which sign no time."
+    )
     webhook_secrets_web: SecretStr | None = None
+    webhook_secrets_salesforce: SecretStr | None = None
+    salesforce_organization_ids: str = Field(
+        "", description="Comma-separated organizations whose outbound messages are taken."
+    )
+    webhook_secrets_marketo: SecretStr | None = None
+    webhook_secrets_calendly: SecretStr | None = None
+    webhook_secrets_calcom: SecretStr | None = None
+    webhook_secrets_typeform: SecretStr | None = None
+    webhook_origins: str = Field(
+        "", description="Comma-separated origins that CloudEvents' handshake lets send."
+    )
     max_body_bytes: int = Field(1_048_576, ge=1_024)
     max_batch_items: int = Field(
         1_000, ge=1, description="Most events of one request; each costs the edge time."
@@ -146,6 +160,23 @@ class Settings(BaseSettings):
     def extra_systems(self) -> tuple[str, ...]:
         """Further systems that records may name."""
         return tuple(name.strip() for name in self.systems.split(",") if name.strip())
+
+    @property
+    def deliveries_path(self) -> Path:
+        """Counts of webhook deliveries, kept over a restart; nothing else depends on it."""
+        return self.root / "edge" / "deliveries.json"
+
+    @property
+    def allowed_webhook_origins(self) -> frozenset[str]:
+        """Origins that CloudEvents' handshake lets send, in lower case."""
+        names = self.webhook_origins.lower().split(",")
+        return frozenset(name.strip() for name in names if name.strip())
+
+    @property
+    def salesforce_organizations(self) -> tuple[str, ...]:
+        """Ids of the Salesforce organizations whose outbound messages are taken."""
+        ids = self.salesforce_organization_ids.split(",")
+        return tuple(name.strip() for name in ids if name.strip())
 
     def secrets_of(self, field: str) -> list[str]:
         """The comma-separated secrets of one setting, several while keys are being rotated."""

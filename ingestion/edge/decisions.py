@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from ingestion.log.interface import Lane
+
 Progress = Literal["accepted", "landed", "decided"]
 
 
 class Decisions(Protocol):
     """Answers from what was published last; nothing of it is decided for the asking."""
 
-    def progress(self, seq: int, lane: str) -> Progress:
+    def progress(self, seq: int, lane: Lane) -> Progress:
         """How far the event with this `seq` has come."""
         ...
 

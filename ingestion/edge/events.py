@@ -22,7 +22,7 @@ from ingestion.edge.rate_limits import RateLimits
 from ingestion.edge.strict_json import Parsed, read_items
 from ingestion.edge.trace import Trace
 from ingestion.errors.catalog import HandoffError
-from ingestion.log.interface import EventLog
+from ingestion.log.interface import EventLog, Lane
 from ingestion.settings import Settings
 
 DOOR = "events"
@@ -132,7 +132,9 @@ class Events:
         told: dict[str, Any] = {"seq": seq, "received_at": received_at, "status": "accepted"}
         if self._decisions is None:
             return told
-        lane = "bulk" if await asyncio.to_thread(self._log.spans, "bulk", seq - 1, seq) else "live"
+        lane: Lane = (
+            "bulk" if await asyncio.to_thread(self._log.spans, "bulk", seq - 1, seq) else "live"
+        )
         told["status"] = self._decisions.progress(seq, lane)
         if told["status"] != "decided":
             return told

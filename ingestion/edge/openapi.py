@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from ingestion.connectors import catalog
-from ingestion.contracts import registry
 from ingestion.edge.bodies import BATCH, EVENT, JSON
+from ingestion.edge.openapi_schemas import TEXT, WHOLE, any_of, ref, schemas
 from ingestion.edge.problems import MEDIA_TYPE as PROBLEM
 from ingestion.edge.scopes import SCOPES
 from ingestion.settings import Settings
@@ -22,16 +21,26 @@ _LIMIT_HEADERS = {
     }.items()
 }
 _RETRY_AFTER = {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer"}}}
-_TEXT = {"type": "string"}
-_WHOLE = {"type": "integer"}
-_INSTANT = {"type": "string", "format": "date-time"}
+_HANDSHAKE: dict[str, Any] = {
+    "summary": "CloudEvents' handshake: whether an origin may send here",
+    "responses": {
+        "200": {
+            "description": "It may.",
+            "headers": {
+                "WebHook-Allowed-Origin": {"schema": TEXT},
+                "WebHook-Allowed-Rate": {"schema": TEXT},
+            },
+        },
+        "4XX": {"description": "It may not.", "content": {PROBLEM: {"schema": ref("Problem")}}},
+    },
+}
 
 
 def add_routes(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """`document` with every plain route in it, as OpenAPI 3.1 has them."""
     document["paths"] |= _paths(settings)
     components = document.setdefault("components", {})
-    components.setdefault("schemas", {}).update(_schemas())
+    components.setdefault("schemas", {}).update(schemas())
     components["securitySchemes"] = {
         "oauth2": {
             "type": "oauth2",
@@ -52,7 +61,8 @@ def _paths(settings: Settings) -> dict[str, Any]:
         f"At most {settings.max_body_bytes} bytes (HANDOFF_MAX_BODY_BYTES) and"
         f" {settings.max_batch_items} items (HANDOFF_MAX_BATCH_ITEMS), else 413."
     )
-    batch = {"type": "array", "items": _ref("Event"), "maxItems": settings.max_batch_items}
+    batch = {"type": "array", "items": ref("Event"), "maxItems": settings.max_batch_items}
+    system = _parameter("system", "path", "the sender", enum=catalog.systems("webhook"))
     return {
         "/v1/events": {
             "post": {
@@ -65,18 +75,19 @@ def _paths(settings: Settings) -> dict[str, Any]:
                     "description": limits,
                     "required": True,
                     "content": {
-                        EVENT: {"schema": _ref("Event")},
+                        EVENT: {"schema": ref("Event")},
                         BATCH: {"schema": batch},
-                        JSON: {"schema": {"anyOf": [_ref("Event"), batch]}},
+                        JSON: {"schema": {"anyOf": [ref("Event"), batch]}},
                     },
                 },
                 "responses": _answers(
                     {
-                        "202": _answer("All of it is on disk.", _any_of("Accepted", "Results")),
-                        "207": _answer("Some of it is on disk.", _ref("Results")),
+                        "202": _answer("All of it is on disk.", any_of("Accepted", "Results")),
+                        "207": _answer("Some of it is on disk.", ref("Results")),
                     }
                 ),
-            }
+            },
+            "options": _HANDSHAKE,
         },
         "/v1/events/{id}/status": {
             "get": {
@@ -86,22 +97,35 @@ def _paths(settings: Settings) -> dict[str, Any]:
                     _parameter("id", "path", "the event's id"),
                     _parameter("source", "query", "the event's source", required=True),
                 ],
-                "responses": _answers({"200": _answer("Its stages.", _ref("Status"))}),
+                "responses": _answers({"200": _answer("Its stages.", ref("Status"))}),
             }
         },
         "/webhooks/{system}": {
             "post": {
                 "summary": "Take one signed delivery of a system",
-                "parameters": [
-                    _parameter("system", "path", "the sender", enum=catalog.systems("webhook"))
-                ],
-                "requestBody": {"description": limits, "required": True, "content": {JSON: {}}},
+                "description": "Signed as the system signs; Salesforce also sends text/xml.",
+                "parameters": [system],
+                "requestBody": {
+                    "description": limits,
+                    "required": True,
+                    "content": {JSON: {}, "text/xml": {}},
+                },
                 "responses": _answers(
                     {
-                        "202": _answer("All of it is on disk.", _any_of("Accepted", "Results")),
-                        "207": _answer("Some of it is on disk.", _ref("Results")),
+                        "200": {"description": "Taken, in the words the sender must hear."},
+                        "202": _answer("All of it is on disk.", any_of("Accepted", "Results")),
+                        "207": _answer("Some of it is on disk.", ref("Results")),
                     }
                 ),
+            },
+            "options": _HANDSHAKE | {"parameters": [system]},
+        },
+        "/webhooks/{system}/health": {
+            "get": {
+                "summary": "What has become of a system's deliveries lately",
+                "security": [{"oauth2": ["webhooks:read"]}],
+                "parameters": [system],
+                "responses": _answers({"200": _answer("Counts.", ref("WebhookHealth"))}),
             }
         },
         "/v1/contacts": {
@@ -114,7 +138,7 @@ def _paths(settings: Settings) -> dict[str, Any]:
                     _parameter("system", "query", "with record_id"),
                     _parameter("record_id", "query", "the record in that system"),
                 ],
-                "responses": _answers({"200": _answer("The person.", _ref("Person"))}),
+                "responses": _answers({"200": _answer("The person.", ref("Person"))}),
             }
         },
         "/v1/contacts/{person_id}": {
@@ -122,7 +146,7 @@ def _paths(settings: Settings) -> dict[str, Any]:
                 "summary": "A person by our id",
                 "security": [{"oauth2": ["contacts:read"]}],
                 "parameters": [_parameter("person_id", "path", "as in marts.dim_people")],
-                "responses": _answers({"200": _answer("The person.", _ref("Person"))}),
+                "responses": _answers({"200": _answer("The person.", ref("Person"))}),
             }
         },
         "/v1/quarantine": {
@@ -130,15 +154,15 @@ def _paths(settings: Settings) -> dict[str, Any]:
                 "summary": "What was refused, oldest first",
                 "security": [{"oauth2": ["quarantine:read"]}],
                 "parameters": [
-                    _parameter("after", "query", "ids above this", schema={**_WHOLE, "minimum": 0}),
+                    _parameter("after", "query", "ids above this", schema={**WHOLE, "minimum": 0}),
                     _parameter(
                         "limit",
                         "query",
                         "at most 100",
-                        schema={**_WHOLE, "minimum": 1, "maximum": 100},
+                        schema={**WHOLE, "minimum": 1, "maximum": 100},
                     ),
                 ],
-                "responses": _answers({"200": _answer("A page.", _ref("QuarantinePage"))}),
+                "responses": _answers({"200": _answer("A page.", ref("QuarantinePage"))}),
             }
         },
         "/v1/quarantine/{quarantine_id}": {
@@ -146,9 +170,9 @@ def _paths(settings: Settings) -> dict[str, Any]:
                 "summary": "One refusal, with what was sent",
                 "security": [{"oauth2": ["quarantine:read"]}],
                 "parameters": [
-                    _parameter("quarantine_id", "path", "its id", schema={**_WHOLE, "minimum": 1})
+                    _parameter("quarantine_id", "path", "its id", schema={**WHOLE, "minimum": 1})
                 ],
-                "responses": _answers({"200": _answer("The refusal.", _ref("Refusal"))}),
+                "responses": _answers({"200": _answer("The refusal.", ref("Refusal"))}),
             }
         },
         "/oauth/token": {
@@ -158,14 +182,14 @@ def _paths(settings: Settings) -> dict[str, Any]:
                 "requestBody": {
                     "required": True,
                     "content": {
-                        "application/x-www-form-urlencoded": {"schema": _ref("TokenRequest")}
+                        "application/x-www-form-urlencoded": {"schema": ref("TokenRequest")}
                     },
                 },
                 "responses": _answers(
                     {
-                        "200": _answer("The token.", _ref("Token")),
-                        "400": _answer("RFC 6749, 5.2.", _ref("TokenError")),
-                        "401": _answer("RFC 6749, 5.2.", _ref("TokenError")),
+                        "200": _answer("The token.", ref("Token")),
+                        "400": _answer("RFC 6749, 5.2.", ref("TokenError")),
+                        "401": _answer("RFC 6749, 5.2.", ref("TokenError")),
                     }
                 ),
             }
@@ -185,179 +209,13 @@ def _paths(settings: Settings) -> dict[str, Any]:
                     {
                         "200": {
                             "description": "The metrics.",
-                            "content": {"text/plain": {"schema": _TEXT}},
+                            "content": {"text/plain": {"schema": TEXT}},
                         }
                     }
                 ),
             }
         },
     }
-
-
-@cache
-def _schemas() -> dict[str, Any]:
-    """The events by type, as their contracts have them, and the answers."""
-    found: dict[str, Any] = {}
-    mapping: dict[str, str] = {}
-    for record in registry.RECORD_TABLES:
-        name = "".join(part.capitalize() for part in record.split("_"))
-        document = registry.event_schema(record, registry.newest_version(record))
-        found[name] = document
-        mapping[registry.event_type(record)] = f"#/components/schemas/{name}"
-    violation = {"code": _TEXT, "path": _TEXT, "detail": _TEXT}
-    accepted = {
-        "status": {"enum": ["accepted", "duplicate"]},
-        "source": _TEXT,
-        "id": _TEXT,
-        "seq": _WHOLE,
-        "received_at": _INSTANT,
-        "correlation_id": _TEXT,
-    }
-    result = {
-        "index": _WHOLE,
-        "status": {"enum": ["accepted", "duplicate", "conflict", "rejected"]},
-        "source": {"type": ["string", "null"]},
-        "id": {"type": ["string", "null"]},
-        "seq": _WHOLE,
-        "received_at": _INSTANT,
-        "code": _TEXT,
-        "path": {"type": ["string", "null"]},
-        "detail": _TEXT,
-        "remedy": _TEXT,
-        "http_status": _WHOLE,
-        "quarantine_id": _WHOLE,
-        "errors": {"type": "array", "items": _object(violation)},
-    }
-    refusal = {
-        "quarantine_id": _WHOLE,
-        "received_at": _INSTANT,
-        "door": _TEXT,
-        "code": _TEXT,
-        "path": _TEXT,
-        "message": _TEXT,
-        "source": {"type": ["string", "null"]},
-        "id": {"type": ["string", "null"]},
-        "type": {"type": ["string", "null"]},
-        "contract_version": {"type": ["string", "null"]},
-        "correlation_id": _TEXT,
-    }
-    found |= {
-        "Event": {
-            "oneOf": [{"$ref": reference} for reference in mapping.values()],
-            "discriminator": {"propertyName": "type", "mapping": mapping},
-        },
-        "Accepted": _object(accepted, *accepted),
-        "Results": _object(
-            {
-                "results": {"type": "array", "items": _object(result, "index", "status")},
-                "correlation_id": _TEXT,
-            },
-            "results",
-            "correlation_id",
-        ),
-        "Status": _object(
-            {
-                "source": _TEXT,
-                "id": _TEXT,
-                "status": {"enum": ["accepted", "landed", "decided", "pushed", "quarantined"]},
-                "seq": _WHOLE,
-                "received_at": _INSTANT,
-                "pushes": {"type": "array", "items": {"type": "object"}},
-                "rejections": {"type": "array", "items": {"type": "object"}},
-                "correlation_id": _TEXT,
-            },
-            "source",
-            "id",
-            "status",
-            "correlation_id",
-        ),
-        "Person": _object(
-            {
-                "person": {"type": "object"},
-                "as_of": _INSTANT,
-                "score": {"type": "number"},
-                **{
-                    rows: {"type": "array", "items": {"type": "object"}}
-                    for rows in (
-                        "records",
-                        "contributions",
-                        "mqls",
-                        "assignments",
-                        "consents",
-                        "pushes",
-                    )
-                },
-                "is_masked": {"type": "boolean"},
-                "correlation_id": _TEXT,
-            },
-            "is_masked",
-            "correlation_id",
-        ),
-        "Refusal": _object(refusal | {"payload": {}}, "quarantine_id", "code", "payload"),
-        "QuarantinePage": _object(
-            {
-                "entries": {"type": "array", "items": _object(refusal, "quarantine_id", "code")},
-                "next_after": _WHOLE,
-            },
-            "entries",
-        ),
-        "TokenRequest": _object(
-            {
-                "grant_type": {"const": "client_credentials"},
-                "scope": _TEXT,
-                "client_id": _TEXT,
-                "client_secret": _TEXT,
-            },
-            "grant_type",
-        ),
-        "Token": _object(
-            {
-                "access_token": _TEXT,
-                "token_type": {"const": "Bearer"},
-                "expires_in": _WHOLE,
-                "scope": _TEXT,
-            },
-            "access_token",
-            "token_type",
-            "expires_in",
-        ),
-        "TokenError": _object({"error": _TEXT, "error_description": _TEXT}, "error"),
-        "Problem": _object(
-            {
-                "type": _TEXT,
-                "title": _TEXT,
-                "status": _WHOLE,
-                "detail": _TEXT,
-                "code": _TEXT,
-                "remedy": _TEXT,
-                "retryable": {"type": "boolean"},
-                "runbook": _TEXT,
-                "correlation_id": _TEXT,
-                "path": _TEXT,
-                "quarantine_id": _WHOLE,
-                "errors": {"type": "array", "items": _object(violation)},
-            },
-            "type",
-            "title",
-            "status",
-            "detail",
-            "code",
-            "correlation_id",
-        ),
-    }
-    return found
-
-
-def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(required)}
-
-
-def _ref(name: str) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _any_of(*names: str) -> dict[str, Any]:
-    return {"anyOf": [_ref(name) for name in names]}
 
 
 def _parameter(
@@ -369,7 +227,7 @@ def _parameter(
     schema: dict[str, Any] | None = None,
     enum: tuple[str, ...] | None = None,
 ) -> dict[str, Any]:
-    shape = schema or (_TEXT | {"enum": list(enum)} if enum else _TEXT)
+    shape = schema or (TEXT | {"enum": list(enum)} if enum else TEXT)
     return {
         "name": name,
         "in": where,
@@ -388,7 +246,7 @@ def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answers(own: dict[str, Any]) -> dict[str, Any]:
-    refused = {PROBLEM: {"schema": _ref("Problem")}}
+    refused = {PROBLEM: {"schema": ref("Problem")}}
     return own | {
         "4XX": {
             "description": "Refused; with 429 see Retry-After.",

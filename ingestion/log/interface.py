@@ -129,6 +129,10 @@ class LogReader(Protocol):
         """The newest `quarantine_id`; 0 when nothing was refused."""
         ...
 
+    def count_quarantine(self, door: str) -> int:
+        """How many rejections came in at `door`."""
+        ...
+
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""
         ...

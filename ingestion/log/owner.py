@@ -200,6 +200,10 @@ class OwnerLog:
         """The newest `quarantine_id`; 0 when nothing was refused."""
         return self._log.last_quarantine_id()
 
+    def count_quarantine(self, door: str) -> int:
+        """How many rejections came in at `door`."""
+        return self._log.count_quarantine(door)
+
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""
         return self._log.contains(source, event_id)
@@ -413,6 +417,10 @@ class ClientLog:
     def last_quarantine_id(self) -> int:
         """The newest `quarantine_id`; 0 when nothing was refused."""
         return self._reader.last_quarantine_id()
+
+    def count_quarantine(self, door: str) -> int:
+        """How many rejections came in at `door`."""
+        return self._reader.count_quarantine(door)
 
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""

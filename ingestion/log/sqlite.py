@@ -76,6 +76,7 @@ create table if not exists quarantine (
     event_type text,
     contract_version text
 ) strict;
+create index if not exists quarantine_by_door on quarantine (door);
 create table if not exists bulk_ranges (
     first_seq integer primary key,
     last_seq integer not null
@@ -215,6 +216,11 @@ class SqliteReader:
         """The newest `quarantine_id`; 0 when nothing was refused."""
         rows = self._rows("select max(quarantine_id) from quarantine")
         return (rows[0][0] or 0) if rows else 0
+
+    def count_quarantine(self, door: str) -> int:
+        """How many rejections came in at `door`."""
+        rows = self._rows("select count(*) from quarantine where door = ?", (door,))
+        return int(rows[0][0]) if rows else 0
 
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""
@@ -435,6 +441,10 @@ class SqliteLog:
     def last_quarantine_id(self) -> int:
         """The newest `quarantine_id`; 0 when nothing was refused."""
         return self._reader.last_quarantine_id()
+
+    def count_quarantine(self, door: str) -> int:
+        """How many rejections came in at `door`."""
+        return self._reader.count_quarantine(door)
 
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""
