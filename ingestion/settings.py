@@ -29,12 +29,46 @@ class Settings(BaseSettings):
     edge_public_url: str | None = Field(
         None, description="URL senders see, e.g. https://in.example.com; HubSpot signs it."
     )
+    edge_tls_certificate: Path | None = Field(
+        None, description="PEM file of the certificate and its chain; read again when it changes."
+    )
+    edge_tls_key: Path | None = Field(None, description="PEM file of its private key.")
+    edge_behind_proxy: bool = Field(
+        False, description="A proxy ends TLS before the edge, which may then listen in plain HTTP."
+    )
+    edge_max_requests: int = Field(
+        1_024, ge=1, description="Most requests under way; beyond them 503."
+    )
+    edge_max_bytes: int = Field(
+        67_108_864, ge=1_024, description="Most bytes of bodies under way; beyond them 503."
+    )
     api_keys: SecretStr | None = Field(
         None,
         description="Comma-separated bearer keys for /v1/events; none = loopback callers only.",
     )
+    rate_limits: str = Field(
+        "",
+        description="Limits by route over the defaults, e.g. events=1000/second;token=10/minute.",
+    )
+    rate_limit_storage: str = Field(
+        "memory://", description="Where they are counted; redis://host:6379/0 for several edges."
+    )
     webhook_secrets_hubspot: SecretStr | None = None
+    hubspot_undated_signatures: bool = Field(
+        False, description="Take HubSpot's signatures v1 and v2 too, which sign no time."
+    )
     webhook_secrets_web: SecretStr | None = None
+    webhook_secrets_salesforce: SecretStr | None = None
+    salesforce_organization_ids: str = Field(
+        "", description="Comma-separated organizations whose outbound messages are taken."
+    )
+    webhook_secrets_marketo: SecretStr | None = None
+    webhook_secrets_calendly: SecretStr | None = None
+    webhook_secrets_calcom: SecretStr | None = None
+    webhook_secrets_typeform: SecretStr | None = None
+    webhook_origins: str = Field(
+        "", description="Comma-separated origins that CloudEvents' handshake lets send."
+    )
     max_body_bytes: int = Field(1_048_576, ge=1_024)
     max_batch_items: int = Field(
         1_000, ge=1, description="Most events of one request; each costs the edge time."
@@ -83,6 +117,11 @@ class Settings(BaseSettings):
         return self.log_dir / "events.sqlite"
 
     @property
+    def edge_dir(self) -> Path:
+        """Clients of the events API and the keys that sign their tokens."""
+        return self.root / "edge"
+
+    @property
     def archive_dir(self) -> Path:
         """Parquet segments of everything polled."""
         return self.log_dir / "archive"
@@ -121,6 +160,23 @@ class Settings(BaseSettings):
     def extra_systems(self) -> tuple[str, ...]:
         """Further systems that records may name."""
         return tuple(name.strip() for name in self.systems.split(",") if name.strip())
+
+    @property
+    def deliveries_path(self) -> Path:
+        """Counts of webhook deliveries, kept over a restart; nothing else depends on it."""
+        return self.root / "edge" / "deliveries.json"
+
+    @property
+    def allowed_webhook_origins(self) -> frozenset[str]:
+        """Origins that CloudEvents' handshake lets send, in lower case."""
+        names = self.webhook_origins.lower().split(",")
+        return frozenset(name.strip() for name in names if name.strip())
+
+    @property
+    def salesforce_organizations(self) -> tuple[str, ...]:
+        """Ids of the Salesforce organizations whose outbound messages are taken."""
+        ids = self.salesforce_organization_ids.split(",")
+        return tuple(name.strip() for name in ids if name.strip())
 
     def secrets_of(self, field: str) -> list[str]:
         """The comma-separated secrets of one setting, several while keys are being rotated."""

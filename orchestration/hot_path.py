@@ -5,6 +5,7 @@ selection, made or not, and at a few milliseconds each they took as long as the 
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -42,7 +43,8 @@ def _tell(
 @dg.op(out=dg.Out(dg.Nothing), pool=WAREHOUSE_POOL)
 def land(context: dg.OpExecutionContext, config: LandingConfig) -> None:
     """From the event log into raw_events, with the contract's expectations run on the batch."""
-    _tell(context, land_log(Settings(), context.log.warning, config.bulk_limit))
+    tag = partial(context.instance.add_run_tags, context.run_id)
+    _tell(context, land_log(Settings(), context.log.warning, tag, config.bulk_limit))
 
 
 @dg.op(ins={"landed": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool=WAREHOUSE_POOL)

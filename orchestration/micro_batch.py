@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from ingestion.errors.catalog import HandoffError
+from ingestion.landing.marks import read_mark, write_mark
 from ingestion.landing.warehouse import held_open
 from ingestion.settings import Settings
+from ingestion.tracing import span, tracer
 from orchestration.data_docs import refresh_data_docs
 from orchestration.instance import PID_TAG, open_instance
 from orchestration.policy_rows import rebuild_reason
@@ -200,7 +202,11 @@ def run_batch(
         if as_of is not None or full_refresh:
             instant = as_of.isoformat() if as_of else ""
             asked["transform"] = {"as_of": instant, "full_refresh": full_refresh}
-        return run_once(job, instance, asked)
+        with span(tracer("handoff-worker"), job.name):
+            batch = run_once(job, instance, asked)
+        # Whatever this batch landed it has decided on as well.
+        write_mark(settings, "decided", read_mark(settings, "landed"))
+        return batch
 
 
 def run_once(

@@ -1,5 +1,5 @@
 """What a webhook signature is checked against, and the checks every scheme shares; the schemes
-stand with their systems.
+stand in signature_schemes.py.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ def header(request: SignedRequest, name: str) -> str:
     return value
 
 
-def require_recent(stamp: str, per_second: int, now: datetime) -> datetime:
+def require_recent(
+    stamp: str, per_second: int, now: datetime, window_seconds: int = WINDOW_SECONDS
+) -> datetime:
     """The instant in a timestamp header, in units of 1 / `per_second` seconds since 1970.
 
-    SIGNATURE_EXPIRED when it is more than 300 seconds from `now` on either side, SIGNATURE_INVALID
-    when it is no plain positive integer: two spellings of one instant would be two signatures for
-    one delivery.
+    SIGNATURE_EXPIRED when it is more than `window_seconds` from `now` on either side,
+    SIGNATURE_INVALID when it is no plain positive integer: two spellings of one instant would be
+    two signatures for one delivery.
     """
     plain = stamp.isascii() and stamp.isdigit() and not stamp.startswith("0")
     if not plain or len(stamp) > len(str(per_second)) + 10:
@@ -50,12 +52,12 @@ def require_recent(stamp: str, per_second: int, now: datetime) -> datetime:
         )
     ticks = int(stamp)
     age = int(now.timestamp() * per_second) - ticks
-    if abs(age) > WINDOW_SECONDS * per_second:
+    if abs(age) > window_seconds * per_second:
         side = "old" if age > 0 else "in the future"
         raise HandoffError(
             "SIGNATURE_EXPIRED",
             f"the signed timestamp is {abs(age) // per_second} s {side};"
-            f" at most {WINDOW_SECONDS} s are allowed",
+            f" at most {window_seconds} s are allowed",
         )
     return datetime.fromtimestamp(ticks / per_second, UTC)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import chain, islice
@@ -169,6 +170,15 @@ def enum_of(field: Mapping[str, Any]) -> str | None:
         if reference.startswith(_ENUM_PREFIX):
             return cast("str", reference.removeprefix(_ENUM_PREFIX))
     return None
+
+
+def event_schema(record: str, version: str) -> dict[str, Any]:
+    """The JSON Schema of a whole event that keeps to a contract, every reference in place; a copy."""
+    schema(record, version)
+    document = deepcopy(_compound_schema(Contract(record, version)))
+    document["title"] = event_type(record)
+    document["properties"]["type"] = {"const": event_type(record)}
+    return document
 
 
 def contract_of(event: Mapping[str, Any]) -> Contract:

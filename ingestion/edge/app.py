@@ -1,4 +1,4 @@
-"""The edge as an ASGI application: events, webhooks, health; what each door does stands in its own module."""
+"""The edge as an ASGI application: which door is where; what each does stands in its own module."""
 
 from __future__ import annotations
 
@@ -10,35 +10,58 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Route
 
 from ingestion.connectors import catalog
-from ingestion.edge.answers import answer_batch, answer_one, answer_rejected_body
-from ingestion.edge.bodies import media_type_of, read_body, require_shape
-from ingestion.edge.callers import require_caller
+from ingestion.contracts.registry import RECORD_TABLES, event_type
+from ingestion.edge import metrics as prometheus
+from ingestion.edge.admission import Admission, UnderWay
+from ingestion.edge.callers import Callers, is_local
+from ingestion.edge.clients import ClientRegistry
+from ingestion.edge.contacts import Contacts
 from ingestion.edge.correlation import Correlation
-from ingestion.edge.intake import Item, take
-from ingestion.edge.openapi import described_routes
+from ingestion.edge.decisions import Decisions
+from ingestion.edge.events import Events
+from ingestion.edge.handshakes import answer_handshake
+from ingestion.edge.metrics import Metrics
+from ingestion.edge.oauth import OAuth
+from ingestion.edge.openapi import add_routes
 from ingestion.edge.problems import problem_response
-from ingestion.edge.strict_json import read_items
-from ingestion.edge.trace import Trace
+from ingestion.edge.quarantine import Quarantine
+from ingestion.edge.rate_limits import RateLimits, parse_limits
+from ingestion.edge.tokens import Tokens
 from ingestion.edge.webhooks import Webhooks
 from ingestion.errors.catalog import HandoffError
 from ingestion.log.interface import EventLog
 from ingestion.settings import Settings
+from ingestion.tracing import tracer
 
 
 def create_app(
     settings: Settings,
     log: EventLog,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    decisions: Decisions | None = None,
 ) -> FastAPI:
     """The edge as an ASGI application that appends to `log`, which stays the caller's to close.
 
-    `clock` is what signatures and the ends of contracts are judged against.
+    `clock` is what signatures, tokens and the ends of contracts are judged against; `decisions` answers
+    what became of events and people.
     """
     known_systems = frozenset(catalog.known_systems(settings))
-    api_keys = [key.encode() for key in settings.secrets_of("api_keys")]
-    webhooks = Webhooks(settings, log, clock, known_systems)
+    under_way = UnderWay()
+    metrics = Metrics(log, under_way, [event_type(record) for record in RECORD_TABLES])
+    limits = RateLimits(
+        parse_limits(settings.rate_limits, "HANDOFF_RATE_LIMITS"), settings.rate_limit_storage
+    )
+    registry = ClientRegistry(settings.edge_dir)
+    tokens = Tokens(registry, clock)
+    callers = Callers(settings.secrets_of("api_keys"), registry, tokens)
+    events = Events(settings, log, known_systems, callers, limits, metrics, decisions, clock)
+    webhooks = Webhooks(settings, log, clock, known_systems, limits, metrics)
+    contacts = Contacts(callers, limits, decisions)
+    quarantine = Quarantine(log, callers, limits)
+    oauth = OAuth(settings, tokens, limits)
 
     app = FastAPI(
         title="Handoff edge",
@@ -47,43 +70,58 @@ def create_app(
         redoc_url=None,
         # A redirect has no words; the other address is answered like any that is not served.
         redirect_slashes=False,
+        lifespan=webhooks.running,
     )
-    app.add_middleware(Correlation)
+    app.add_middleware(
+        Admission,
+        under_way=under_way,
+        max_requests=settings.edge_max_requests,
+        max_bytes=settings.edge_max_bytes,
+        max_body_bytes=settings.max_body_bytes,
+    )
+    # Outermost, as it is added last: what is not let in has a trace and is counted as well.
+    app.add_middleware(Correlation, metrics=metrics, tracer=tracer("handoff-edge"))
     app.add_exception_handler(HandoffError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
 
-    async def post_events(request: Request) -> Response:
-        """One CloudEvent or a batch; 202 once it is on disk, per-item answers for a batch."""
-        require_caller(request, api_keys)
-        media_type = media_type_of(request)
-        body = await read_body(request, settings.max_body_bytes)
-        trace: Trace = request.state.trace
-        try:
-            parsed, is_batch = read_items(body, settings.max_batch_items)
-            require_shape(media_type, is_batch)
-        except HandoffError as error:
-            return await answer_rejected_body(log, body, error, "events", trace)
-        outcomes = await take(
-            log,
-            [Item(item.raw, item.value, item.violations) for item in parsed],
-            door="events",
-            trace=trace,
-            known_systems=known_systems,
-            now=clock(),
-        )
-        if is_batch:
-            return answer_batch(outcomes, trace)
-        return answer_one(outcomes[0], trace)
+    async def get_metrics(request: Request) -> Response:
+        """Prometheus' text format, for this machine or with the scope metrics:read."""
+        if not is_local(request):
+            callers.identify(request).require("metrics:read")
+        return Response(await asyncio.to_thread(metrics.text), media_type=prometheus.MEDIA_TYPE)
+
+    async def handshake(request: Request) -> Response:
+        """Whether an origin may send events, as CloudEvents asks it."""
+        return answer_handshake(request, settings)
+
+    async def get_webhook_health(request: Request) -> Response:
+        """What has become of a system's deliveries lately."""
+        callers.identify(request).require("webhooks:read")
+        return await webhooks.health(request)
 
     # Plain routes: FastAPI's dependency injection, unused here, took a quarter of our CPU time.
-    app.add_route("/v1/events", post_events, methods=["POST"])
-    app.add_route("/webhooks/{system}", webhooks.post, methods=["POST"])
+    for method, path, endpoint in (
+        ("POST", "/v1/events", events.post),
+        ("OPTIONS", "/v1/events", handshake),
+        ("GET", "/v1/events/{id:path}/status", events.get_status),
+        ("POST", "/webhooks/{system}", webhooks.post),
+        ("OPTIONS", "/webhooks/{system}", webhooks.options),
+        ("GET", "/webhooks/{system}/health", get_webhook_health),
+        ("GET", "/v1/contacts", contacts.get),
+        ("GET", "/v1/contacts/{person_id}", contacts.get),
+        ("GET", "/v1/quarantine", quarantine.get_page),
+        ("GET", "/v1/quarantine/{quarantine_id}", quarantine.get_one),
+        ("POST", "/oauth/token", oauth.post_token),
+        ("GET", "/.well-known/oauth-authorization-server", oauth.get_metadata),
+        ("GET", "/metrics", get_metrics),
+    ):
+        app.add_route(path, endpoint, methods=[method])
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
-        document = described()
-        document["paths"] |= described_routes(settings)
-        return document
+        if app.openapi_schema is None:
+            app.openapi_schema = add_routes(described(), settings)
+        return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
@@ -98,6 +136,10 @@ def create_app(
         log.check()
         return {"status": "ready", "last_seq": await asyncio.to_thread(log.last_seq)}
 
+    # Not the path asked for, which is whatever strangers make up: for labels, and names of spans.
+    app.state.route_paths = {
+        route.endpoint: route.path for route in app.routes if isinstance(route, Route)
+    }
     return app
 
 
@@ -111,7 +153,12 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "BAD_REQUEST")
     path = request.url.path[:200]
-    known = "POST /v1/events, POST /webhooks/{system}, GET /health/live, GET /health/ready"
+    known = ", ".join(
+        f"{method} {route.path}"
+        for route in request.app.routes
+        for method in sorted((route.methods or set()) - {"HEAD", "OPTIONS"})
+        if route.path != "/openapi.json"
+    )
     answer = problem_response(
         HandoffError(
             code,

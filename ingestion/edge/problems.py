@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -12,6 +13,16 @@ from ingestion.errors.catalog import HandoffError
 
 RETRY_AFTER_SECONDS = 5
 MEDIA_TYPE = "application/problem+json"
+
+
+class Refused(HandoffError):
+    """A HandoffError whose answer carries headers of its own."""
+
+    def __init__(
+        self, code: str, message: str, *, headers: Mapping[str, str], remedy: str | None = None
+    ) -> None:
+        super().__init__(code, message, remedy=remedy)
+        self.headers = headers
 
 
 def problem(error: HandoffError, correlation_id: str, **extensions: Any) -> dict[str, Any]:
@@ -40,6 +51,8 @@ def problem_response(error: HandoffError, correlation_id: str, **extensions: Any
         headers["retry-after"] = str(RETRY_AFTER_SECONDS)
     if error.code == "UNAUTHENTICATED":
         headers["www-authenticate"] = 'Bearer realm="handoff"'
+    if isinstance(error, Refused):
+        headers |= error.headers
     return Response(
         orjson.dumps(problem(error, correlation_id, **extensions)),
         status_code=error.entry.status,

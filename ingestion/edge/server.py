@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import signal
 import socket
@@ -17,9 +18,13 @@ from fastapi import FastAPI
 
 from ingestion.connectors import catalog
 from ingestion.edge.app import create_app
+from ingestion.edge.certificate import Certificate
+from ingestion.edge.decisions import Decisions
+from ingestion.errors.catalog import HandoffError
 from ingestion.listening import listen
 from ingestion.log.owner import open_log
 from ingestion.settings import Settings
+from ingestion.tracing import shut_down
 
 STOP_SECONDS = 30
 # Two threads share the interpreter here, the server and the log's writer; at the default of 5 ms
@@ -35,24 +40,30 @@ def serve(
     port: int | None = None,
     *,
     announce: Callable[[str], None] | None = None,
+    decisions: Decisions | None = None,
 ) -> None:
     """Run the edge until SIGINT or SIGTERM; then answer what is under way, commit it and give the
     log up.
 
-    `announce` hears the address once it is ours. ADDRESS_UNAVAILABLE when `host` and `port`
-    (default: settings) cannot be listened on; what `open_log` raises when there is no log to write.
+    `announce` hears the address once it is ours, `decisions` answers what became of events.
+    ADDRESS_UNAVAILABLE when `host` and `port` (default: settings) cannot be listened on,
+    TLS_REQUIRED when others could reach them in plain HTTP; what `open_log` raises when there is no
+    log to write.
     """
     configure_logging()
     sys.setswitchinterval(SWITCH_SECONDS)
     host = settings.edge_host if host is None else host
     port = settings.edge_port if port is None else port
+    certificate = _certificate(settings, host)
     # The log is opened here and not by the application's start: a server whose start failed ends
     # with a trace and the exit code of success.
     with (
         closing(listen(host, port, "HANDOFF_EDGE_PORT")) as listener,
         closing(open_log(settings)) as log,
     ):
-        _run(settings, create_app(settings, log), listener, announce)
+        app = create_app(settings, log, decisions=decisions)
+        _run(settings, app, listener, announce, certificate)
+    shut_down()
     logger.info("stopped")
 
 
@@ -61,6 +72,7 @@ def _run(
     app: FastAPI,
     listener: socket.socket,
     announce: Callable[[str], None] | None,
+    certificate: Certificate | None,
 ) -> None:
     import uvicorn
 
@@ -74,8 +86,13 @@ def _run(
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+    if certificate is not None:
+        config.load()
+        config.ssl = certificate.context
     address, bound_port = listener.getsockname()[:2]
-    url = f"http://[{address}]:{bound_port}" if ":" in address else f"http://{address}:{bound_port}"
+    scheme = "https" if certificate is not None else "http"
+    name = f"[{address}]" if ":" in address else address
+    url = f"{scheme}://{name}:{bound_port}"
     if announce is not None:
         announce(url)
     logger.info("listening", url=url, home=str(settings.root))
@@ -93,6 +110,27 @@ def _run(
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda *_: setattr(server, "should_exit", True))
     server.run(sockets=[listener])
+
+
+def _certificate(settings: Settings, host: str) -> Certificate | None:
+    chain, key = settings.edge_tls_certificate, settings.edge_tls_key
+    if (chain is None) != (key is None):
+        missing = "HANDOFF_EDGE_TLS_KEY" if key is None else "HANDOFF_EDGE_TLS_CERTIFICATE"
+        raise HandoffError("SETTING_INVALID", f"{missing} is not set, and the other one is")
+    if chain is not None and key is not None:
+        return Certificate(chain, key)
+    if not _is_loopback(host) and not settings.edge_behind_proxy:
+        raise HandoffError("TLS_REQUIRED", f"{host} can be reached by others, in plain HTTP")
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def configure_logging() -> None:

@@ -20,6 +20,7 @@ from ingestion.errors.catalog import HandoffError
 from ingestion.landing import columnar
 from ingestion.landing.bulk_order import keep_bulk_order, read_bulk_order
 from ingestion.landing.landed import Landed, Progress
+from ingestion.landing.marks import write_mark
 from ingestion.landing.raw_tables import (
     EVENTS,
     LANDINGS,
@@ -100,6 +101,7 @@ def land_events(
                 _append(raw, pieces, rows, progress)
         finally:
             reader.close()
+        write_mark(settings, "landed", landed_through(raw.connection))
         removed = {table: count for table, count in raw.removed.items() if table != LANDINGS}
     return Landed(
         rows,

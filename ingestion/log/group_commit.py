@@ -71,6 +71,11 @@ class GroupCommit(Generic[Item, Result]):
         with self._changed:
             self._refuse_if_unable(1, 0)
 
+    def waiting(self) -> tuple[int, int]:
+        """Events and bytes queued or being committed."""
+        with self._changed:
+            return self._pending, self._pending_bytes
+
     def close(self) -> None:
         """Refuse new items, commit those queued, and wait for that."""
         with self._changed:

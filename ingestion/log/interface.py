@@ -164,8 +164,22 @@ class LogReader(Protocol):
         """The newest `quarantine_id`; 0 when nothing was refused."""
         ...
 
+    def count_quarantine(self, door: str) -> int:
+        """How many rejections came in at `door`."""
+        ...
+
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""
+        ...
+
+    def find(self, source: str, event_id: str) -> tuple[int, datetime] | None:
+        """`seq` and `received_at` of the event with this source and id, None when it was never
+        accepted.
+        """
+        ...
+
+    def find_rejections(self, source: str, event_id: str) -> list[QuarantineEntry]:
+        """The newest ten rejections of an event that named this source and id, newest first."""
         ...
 
     def find_damage(self) -> str | None:
@@ -225,4 +239,8 @@ class EventLog(LogReader, Protocol):
 
     def check(self) -> None:
         """Raise LOG_UNAVAILABLE when an append would be refused now."""
+        ...
+
+    def waiting(self) -> tuple[int, int]:
+        """Events and bytes handed in here that are not on disk yet."""
         ...

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from datetime import datetime
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any, cast
@@ -178,6 +179,10 @@ class OwnerLog:
         """Raise LOG_UNAVAILABLE when an append would be refused now."""
         self._log.check()
 
+    def waiting(self) -> tuple[int, int]:
+        """Events and bytes queued for the disk."""
+        return self._log.waiting()
+
     def read(self, after: int = 0, limit: int = 1000) -> list[LogEntry]:
         """Up to `limit` events with `seq > after`, in order of `seq`."""
         return self._log.read(after, limit)
@@ -210,9 +215,21 @@ class OwnerLog:
         """The newest `quarantine_id`; 0 when nothing was refused."""
         return self._log.last_quarantine_id()
 
+    def count_quarantine(self, door: str) -> int:
+        """How many rejections came in at `door`."""
+        return self._log.count_quarantine(door)
+
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""
         return self._log.contains(source, event_id)
+
+    def find(self, source: str, event_id: str) -> tuple[int, datetime] | None:
+        """`seq` and `received_at` of the event with this source and id."""
+        return self._log.find(source, event_id)
+
+    def find_rejections(self, source: str, event_id: str) -> list[QuarantineEntry]:
+        """The newest ten rejections of an event that named this source and id, newest first."""
+        return self._log.find_rejections(source, event_id)
 
     def find_damage(self) -> str | None:
         """What is wrong with the file itself, None when nothing is."""
@@ -396,6 +413,10 @@ class ClientLog:
         if self._owned is not None:
             self._owned.check()
 
+    def waiting(self) -> tuple[int, int]:
+        """Events and bytes that wait for the owner."""
+        return self._group.waiting()
+
     def read(self, after: int = 0, limit: int = 1000) -> list[LogEntry]:
         """Up to `limit` events with `seq > after`, in order of `seq`."""
         return self._reader.read(after, limit)
@@ -428,9 +449,21 @@ class ClientLog:
         """The newest `quarantine_id`; 0 when nothing was refused."""
         return self._reader.last_quarantine_id()
 
+    def count_quarantine(self, door: str) -> int:
+        """How many rejections came in at `door`."""
+        return self._reader.count_quarantine(door)
+
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""
         return self._reader.contains(source, event_id)
+
+    def find(self, source: str, event_id: str) -> tuple[int, datetime] | None:
+        """`seq` and `received_at` of the event with this source and id."""
+        return self._reader.find(source, event_id)
+
+    def find_rejections(self, source: str, event_id: str) -> list[QuarantineEntry]:
+        """The newest ten rejections of an event that named this source and id, newest first."""
+        return self._reader.find_rejections(source, event_id)
 
     def find_damage(self) -> str | None:
         """What is wrong with the file itself, None when nothing is."""

@@ -90,10 +90,12 @@ create table if not exists quarantine_outcomes (
     path text,
     message text
 ) strict;
+create index if not exists quarantine_by_door on quarantine (door);
 create table if not exists bulk_ranges (
     first_seq integer primary key,
     last_seq integer not null
 ) strict;
+create index if not exists quarantine_events on quarantine (event_source, event_id);
 """
 
 
@@ -187,19 +189,9 @@ class SqliteReader:
 
     def read_quarantine(self, after: int = 0, limit: int = 1000) -> list[QuarantineEntry]:
         """Up to `limit` rejections with `quarantine_id > after`, in order."""
-        # Until an owner that knows contexts has opened the log, none has one.
-        has_context = self._rows(
-            "select 1 from pragma_table_info('quarantine') where name = 'context'"
+        return self._rejections(
+            "where quarantine_id > ? order by quarantine_id limit ?", (after, limit)
         )
-        rows = self._rows(
-            "select quarantine_id, received_us, door, code, path, message, payload, correlation_id,"
-            f" event_source, event_id, event_type, contract_version, {'context' if has_context else 'null'}"
-            " from quarantine where quarantine_id > ? order by quarantine_id limit ?",
-            (after, limit),
-        )
-        return [
-            QuarantineEntry(row[0], from_microseconds(row[1]), Rejection(*row[2:])) for row in rows
-        ]
 
     def last_seq(self, lane: Lane | None = None) -> int:
         """The newest `seq`, of one lane or of both; 0 when there is none."""
@@ -258,10 +250,44 @@ class SqliteReader:
         rows = self._rows("select max(outcome_id) from quarantine_outcomes")
         return (rows[0][0] or 0) if rows else 0
 
+    def count_quarantine(self, door: str) -> int:
+        """How many rejections came in at `door`."""
+        rows = self._rows("select count(*) from quarantine where door = ?", (door,))
+        return int(rows[0][0]) if rows else 0
+
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""
         key = event_key(source, event_id)
         return bool(self._rows("select 1 from events where key = ?", (key,)))
+
+    def find(self, source: str, event_id: str) -> tuple[int, datetime] | None:
+        """`seq` and `received_at` of the event with this source and id."""
+        rows = self._rows(
+            "select seq, received_us from events where key = ?", (event_key(source, event_id),)
+        )
+        return (rows[0][0], from_microseconds(rows[0][1])) if rows else None
+
+    def find_rejections(self, source: str, event_id: str) -> list[QuarantineEntry]:
+        """The newest ten rejections of an event that named this source and id, newest first."""
+        return self._rejections(
+            "where event_source = ? and event_id = ? order by quarantine_id desc limit 10",
+            (source, event_id),
+        )
+
+    def _rejections(self, which: str, values: Sequence[Any]) -> list[QuarantineEntry]:
+        # Until an owner that knows contexts has opened the log, none has one.
+        has_context = self._rows(
+            "select 1 from pragma_table_info('quarantine') where name = 'context'"
+        )
+        rows = self._rows(
+            "select quarantine_id, received_us, door, code, path, message, payload, correlation_id,"
+            f" event_source, event_id, event_type, contract_version, {'context' if has_context else 'null'}"
+            f" from quarantine {which}",
+            values,
+        )
+        return [
+            QuarantineEntry(row[0], from_microseconds(row[1]), Rejection(*row[2:])) for row in rows
+        ]
 
     def find_damage(self) -> str | None:
         """What is wrong with the file itself, None when nothing is; reads all of it once."""
@@ -435,6 +461,10 @@ class SqliteLog:
         if self._suspect:
             raise HandoffError("LOG_UNAVAILABLE", "the event log's last write failed on the disk")
 
+    def waiting(self) -> tuple[int, int]:
+        """Events and bytes queued for the disk."""
+        return self._group.waiting()
+
     # -- reading -----------------------------------------------------------------------------
 
     def read(self, after: int = 0, limit: int = 1000) -> list[LogEntry]:
@@ -469,9 +499,21 @@ class SqliteLog:
         """The newest `quarantine_id`; 0 when nothing was refused."""
         return self._reader.last_quarantine_id()
 
+    def count_quarantine(self, door: str) -> int:
+        """How many rejections came in at `door`."""
+        return self._reader.count_quarantine(door)
+
     def contains(self, source: str, event_id: str) -> bool:
         """Whether an event with this source and id was ever accepted."""
         return self._reader.contains(source, event_id)
+
+    def find(self, source: str, event_id: str) -> tuple[int, datetime] | None:
+        """`seq` and `received_at` of the event with this source and id."""
+        return self._reader.find(source, event_id)
+
+    def find_rejections(self, source: str, event_id: str) -> list[QuarantineEntry]:
+        """The newest ten rejections of an event that named this source and id, newest first."""
+        return self._reader.find_rejections(source, event_id)
 
     def find_damage(self) -> str | None:
         """What is wrong with the file itself, None when nothing is."""

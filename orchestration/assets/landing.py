@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -14,7 +15,9 @@ from ingestion.landing import events, polls
 from ingestion.landing.landed import Landed
 from ingestion.landing.raw_tables import LANDINGS
 from ingestion.landing.warehouse import connect
+from ingestion.log.owner import open_reader
 from ingestion.settings import Settings
+from ingestion.tracing import link_current_span
 from orchestration.assets.keys import FRESHNESS, WAREHOUSE_POOL, owners_of, table_key
 from orchestration.data_docs import results_folder
 from orchestration.policy_rows import kept_policy_rows, load_policy_rows
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from expectations.validate import SuiteResult
+
+# Tags of one run: a form submit is found by its trace, a bulk import need not be.
+MOST_TAGS = 20
 
 EVENT_TABLES = (*RECORD_TABLES.values(), "rejections", "rejection_outcomes")
 
@@ -135,20 +141,27 @@ def land_events(
     context: dg.AssetExecutionContext, config: LandingConfig
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     """From the event log into raw_events, with the contract's expectations run on the batch."""
-    yield from land_log(Settings(), context.log.warning, config.bulk_limit, EVENT_TABLES)
+    tag = partial(context.instance.add_run_tags, context.run_id)
+    yield from land_log(Settings(), context.log.warning, tag, config.bulk_limit, EVENT_TABLES)
 
 
 def land_log(
     settings: Settings,
     warn: Callable[[str], None],
+    tag: Callable[[dict[str, str]], None],
     bulk_limit: int | None = None,
     tables: Sequence[str] | None = None,
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """Land the log, of the bulk lane at most `bulk_limit` events, and tell of each of `tables`, by default of those that something landed in."""
+    """Land the log, of the bulk lane at most `bulk_limit` events, and tell of each of `tables`, by default of those that something landed in.
+
+    The run is tagged with the correlation ids of the first live events, so that it is found by them.
+    """
     report("landing events from the log")
     with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
         landed = events.land_events(settings, bulk_limit=bulk_limit)
         frames = _newest_frames(settings, "raw_events", _landed_tables(landed, EVENT_TABLES))
+    if landed.live_events and landed.first_seq is not None:
+        tag(_correlation_tags(settings, landed.first_seq))
     for note in landed.unrepresentable:
         warn(f"kept in the log, null in the warehouse: {note}")
     for table in frames if tables is None else tables:
@@ -163,6 +176,15 @@ def land_log(
             "bulk_waiting": landed.bulk_waiting,
         },
     )
+
+
+def _correlation_tags(settings: Settings, first_seq: int) -> dict[str, str]:
+    """A tag for each of the first traces that landed, and links to them from the span of the batch."""
+    with contextlib.closing(open_reader(settings)) as reader:
+        entries = reader.read(first_seq - 1, MOST_TAGS)
+    traces = [entry.event["traceparent"] for entry in entries if "traceparent" in entry.event]
+    link_current_span(traces)
+    return {f"correlation/{trace.split('-')[1]}": "landed" for trace in dict.fromkeys(traces)}
 
 
 def _meets_contract(

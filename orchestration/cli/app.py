@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
-from orchestration.cli import contracts, quarantine
+from orchestration.cli import clients, contracts, quarantine
 from orchestration.cli.output import EXIT_CHECKS, EXIT_OK, EXIT_OUTSIDE, AsJson, instant_of
 from orchestration.cli.output import print_json as _print_json
 
@@ -32,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(clients.app)
 app.add_typer(contracts.app)
 app.add_typer(quarantine.app)
 
@@ -369,8 +370,9 @@ def serve(
         int | None, typer.Option(min=1, max=65_535, help="Port; default HANDOFF_EDGE_PORT.")
     ] = None,
 ) -> None:
-    """Serve the edge: POST /v1/events, POST /webhooks/{system}, GET /health/live and /health/ready."""
+    """Serve the edge: POST /v1/events, POST /webhooks/{system}, and what became of them; /openapi.json lists every address."""
     from ingestion.edge.server import serve as serve_edge
+    from orchestration.edge_decisions import ServingDecisions
 
     settings = Settings()
 
@@ -379,7 +381,11 @@ def serve(
             f"edge on {url}  (log: {settings.log_path}; Ctrl-C stops)", file=sys.stderr, flush=True
         )
 
-    serve_edge(settings, host, port, announce=announce)
+    decisions = ServingDecisions(settings)
+    try:
+        serve_edge(settings, host, port, announce=announce, decisions=decisions)
+    finally:
+        decisions.close()
 
 
 @app.command()

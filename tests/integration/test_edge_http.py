@@ -470,7 +470,7 @@ def test_a_signed_hubspot_delivery_is_in_the_log_when_acknowledged(edge: Edge) -
 
 
 def test_a_bad_notification_is_kept_and_the_rest_of_the_delivery_accepted(edge: Edge) -> None:
-    bad = notification(11, subscriptionType="deal.creation")
+    bad = notification(11, subscriptionType="ticket.creation")
     answer = send_hubspot(edge, [notification(10), bad, notification(12, propertyValue="Ulm")])
     assert answer.status_code == 207
     results = answer.json()["results"]
@@ -548,7 +548,7 @@ def test_without_a_secret_every_delivery_is_refused(tmp_path: Path) -> None:
     log.close()
 
 
-@pytest.mark.parametrize("system", ["nobody", "salesforce", "..", "%2e%2e%2fedge", "__init__"])
+@pytest.mark.parametrize("system", ["nobody", "calendar", "..", "%2e%2e%2fedge", "__init__"])
 def test_a_system_without_webhooks_is_not_found(edge: Edge, system: str) -> None:
     answer = edge.client.post(f"/webhooks/{system}", content=b"{}")
     assert_problem(answer, 404, "NOT_FOUND")
@@ -565,7 +565,13 @@ def test_what_is_not_served_is_answered_in_the_same_words(edge: Edge) -> None:
 
 def test_the_openapi_document_describes_every_address(edge: Edge) -> None:
     paths = edge.client.get("/openapi.json").json()["paths"]
-    assert set(paths) == {"/v1/events", "/webhooks/{system}", "/health/live", "/health/ready"}
+    assert set(paths) == {
+        "/v1/events",
+        "/webhooks/{system}",
+        "/webhooks/{system}/health",
+        "/health/live",
+        "/health/ready",
+    }
     body = paths["/v1/events"]["post"]["requestBody"]
     assert "20000 bytes" in body["description"]
     batch = body["content"]["application/cloudevents-batch+json"]["schema"]

@@ -84,6 +84,61 @@ def test_a_hubspot_property_becomes_our_field(name: str, value: Any, data: dict[
     assert event["time"] == "2026-04-01T12:00:00.125Z"
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "record", "data"),
+    [
+        ("company", "name", "Keller", "account", {"name": "Keller"}),
+        ("company", "numberofemployees", "240", "account", {"employee_count": 240}),
+        ("company", "annualrevenue", "1.5e6", "account", {"annual_revenue_usd": 1.5e6}),
+        ("company", "annualrevenue", "", "account", {"annual_revenue_usd": None}),
+        (
+            "company",
+            "numberofemployees",
+            "many",
+            "account",
+            {"custom": {"numberofemployees": "many"}},
+        ),
+        ("company", "country", "Germany", "account", {"custom": {"country": "Germany"}}),
+        ("deal", "dealstage", "closedwon", "opportunity", {"stage": "closedwon"}),
+        ("deal", "amount", "48000", "opportunity", {"amount_usd": 48000.0}),
+        (
+            "deal",
+            "createdate",
+            "1775044800125",
+            "opportunity",
+            {"created_at": "2026-04-01T12:00:00.125Z"},
+        ),
+        # The expected date until the deal is closed, which this notification does not say.
+        (
+            "deal",
+            "closedate",
+            "1775044800125",
+            "opportunity",
+            {"custom": {"closedate": "1775044800125"}},
+        ),
+    ],
+)
+def test_companies_are_accounts_and_deals_are_opportunities(
+    kind: str, name: str, value: str, record: str, data: dict[str, Any]
+) -> None:
+    told = notification(
+        subscriptionType=f"{kind}.propertyChange", propertyName=name, propertyValue=value
+    )
+    (event,) = from_hubspot(told)
+    assert event["data"] == {"system": "hubspot", "record_id": "51"} | data
+    assert event["subject"] == f"{record}/hubspot/51"
+
+
+@pytest.mark.parametrize(
+    ("type_id", "record"), [("0-1", "contact"), ("0-2", "account"), ("0-3", "opportunity")]
+)
+def test_a_generic_subscription_names_its_object_by_its_type(type_id: str, record: str) -> None:
+    told = notification(subscriptionType="object.deletion", objectTypeId=type_id)
+    (event,) = from_hubspot(told)
+    assert event["type"] == f"com.handoff.{record}"
+    assert event["data"]["is_deleted"] is True
+
+
 def test_creation_and_deletion_say_only_what_happened() -> None:
     created, deleted = from_hubspot(
         notification(subscriptionType="contact.creation"),
@@ -137,7 +192,14 @@ def test_a_reused_hubspot_event_id_with_other_content_is_another_event() -> None
 @pytest.mark.parametrize(
     ("change", "code", "path"),
     [
-        ({"subscriptionType": "deal.creation"}, "SCHEMA_UNKNOWN", "/subscriptionType"),
+        ({"subscriptionType": "ticket.creation"}, "SCHEMA_UNKNOWN", "/subscriptionType"),
+        ({"subscriptionType": "company.merge"}, "SCHEMA_UNKNOWN", "/subscriptionType"),
+        (
+            {"subscriptionType": "object.creation", "objectTypeId": "0-5"},
+            "SCHEMA_UNKNOWN",
+            "/objectTypeId",
+        ),
+        ({"subscriptionType": "object.creation"}, "SCHEMA_UNKNOWN", "/objectTypeId"),
         ({"occurredAt": "yesterday"}, "SCHEMA_INVALID", "/occurredAt"),
         ({"occurredAt": True}, "SCHEMA_INVALID", "/occurredAt"),
         ({"objectId": None}, "SCHEMA_INVALID", "/objectId"),

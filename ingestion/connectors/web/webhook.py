@@ -1,77 +1,37 @@
 """The web site's webhooks: Standard Webhooks signatures and what a submitted form means in our
 records.
-
-Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import re
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from ingestion.connectors.signed_request import (
-    SignedRequest,
-    header,
-    require_match,
-    require_recent,
-)
+from ingestion.connectors.delivered import COUNTRY_CODE, UTM_FIELDS, person_id
+from ingestion.connectors.signature_schemes import StandardWebhooks, standard_key
 from ingestion.errors.catalog import HandoffError
 
 SYSTEM = "web"
 SOURCE = "urn:handoff:web:forms"
 SUBMITTED = "form.submitted"
 CONTACT_FIELDS = ("email", "first_name", "last_name", "company", "phone", "country", "job_title")
-UTM_FIELDS = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 ACTIVITY_FIELDS = ("form_id", "url", "referrer", "anonymous_id", "campaign_id")
 CHANNELS = ("email", "phone", "sms", "post", "crm", "all")
 CONSENT_DETAILS = ("notice_version", "purpose", "gpc")
 NOT_CUSTOM = {*CONTACT_FIELDS, *UTM_FIELDS, *ACTIVITY_FIELDS, "consent", "submission_id"}
-COUNTRY_CODE = re.compile(r"[A-Za-z]{2}", re.ASCII)
 
 
-def verify(request: SignedRequest, secrets: Sequence[str], now: datetime) -> None:
-    """SIGNATURE_INVALID or SIGNATURE_EXPIRED unless an active `whsec_` secret signed this delivery
-    within 300 s.
-
-    The library signs; it does not verify here, because it reads the clock itself, stops at the
-    first match and decodes base64 leniently, so that a changed signature can pass.
-    """
-    from standardwebhooks import Webhook
-    from standardwebhooks.webhooks import EmptyWebhookSecretError
-
-    message_id = header(request, "webhook-id")
-    stamp = header(request, "webhook-timestamp")
-    signatures = header(request, "webhook-signature").split(" ")
-    signed_at = require_recent(stamp, 1, now)
-    try:
-        text = request.body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise HandoffError("SIGNATURE_INVALID", "the body is not UTF-8") from error
-    expected: list[str] = []
-    for secret in secrets:
-        # `require_usable` names a malformed secret at start-up; here it must not sink the good
-        # ones.
-        with suppress(binascii.Error, EmptyWebhookSecretError):
-            expected.append(Webhook(secret).sign(message_id, signed_at, text))
-    require_match(expected, signatures)
+verify = StandardWebhooks().verify
 
 
 def require_usable(secrets: Sequence[str]) -> None:
     """SYSTEM_NOT_CONFIGURED when a secret is no base64 text; the edge asks at start-up."""
     for position, secret in enumerate(secrets, start=1):
-        try:
-            usable = bool(base64.b64decode(secret.removeprefix("whsec_") + "==", validate=True))
-        except binascii.Error:
-            usable = False
-        if not usable:
+        if standard_key(secret) is None:
             raise HandoffError(
                 "SYSTEM_NOT_CONFIGURED",
                 f"secret {position} of HANDOFF_WEBHOOK_SECRETS_WEB is not base64",
@@ -111,7 +71,7 @@ def to_events(body: bytes, received_at: datetime) -> list[dict[str, Any]]:
             "the form names nobody: give email or anonymous_id",
             path="/data/email",
         )
-    contact_id = None if email is None else _contact_id(email)
+    contact_id = None if email is None else person_id(email)
     submission = _submission_id(form, fields)
     made = [
         *_contact(contact_id, fields),
@@ -138,11 +98,6 @@ _Made = tuple[str, str, str | None, dict[str, Any]]
 def _trimmed(item: tuple[str, Any]) -> tuple[str, Any]:
     name, value = item
     return name, value.strip() if isinstance(value, str) else value
-
-
-def _contact_id(email: str) -> str:
-    """The same person fills in forms in any spelling of case; the id tells no address."""
-    return hashlib.sha256(email.lower().encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def _submission_id(form: dict[str, Any], fields: dict[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""Cal.com: bookings that people make with reps."""

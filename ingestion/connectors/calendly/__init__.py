@@ -1,0 +1,1 @@
+"""Calendly: bookings that people make with reps."""

@@ -1,0 +1,1 @@
+"""Typeform: forms that people fill in."""

@@ -1,0 +1,56 @@
+"""GET /v1/contacts: who a person is to us, masked unless the caller may see personal values."""
+
+from __future__ import annotations
+
+import orjson
+from fastapi import Request
+from starlette.responses import Response
+
+from ingestion.edge.bodies import JSON
+from ingestion.edge.callers import Callers
+from ingestion.edge.decisions import Decisions
+from ingestion.edge.masking import masked
+from ingestion.edge.rate_limits import RateLimits
+from ingestion.errors.catalog import HandoffError
+
+
+class Contacts:
+    """Reads people from what was published last."""
+
+    def __init__(self, callers: Callers, limits: RateLimits, decisions: Decisions | None) -> None:
+        """Without `decisions` nobody is known."""
+        self._callers = callers
+        self._limits = limits
+        self._decisions = decisions
+
+    async def get(self, request: Request) -> Response:
+        """One person by `person_id` in the path, or by `email`, or by `system` and `record_id`."""
+        caller = self._callers.identify(request)
+        request.state.caller = caller.name
+        caller.require("contacts:read")
+        allowance = await self._limits.spend("reads", caller.name, 1, caller.rate_limits)
+        if self._decisions is None:
+            raise HandoffError("SERVING_MISSING", "this edge was started without a warehouse")
+        found = await self._decisions.person(_who(request))
+        content = found if caller.may("pii:read") else masked(found)
+        told = content | {
+            "is_masked": not caller.may("pii:read"),
+            "correlation_id": request.state.trace.correlation_id,
+        }
+        headers = allowance.headers() | {"cache-control": "no-store"}
+        return Response(orjson.dumps(told, default=str), media_type=JSON, headers=headers)
+
+
+def _who(request: Request) -> str:
+    if person_id := request.path_params.get("person_id"):
+        return str(person_id)
+    asked = request.query_params
+    if email := asked.get("email"):
+        return email
+    if asked.get("system") and asked.get("record_id"):
+        return f"{asked['system']}/{asked['record_id']}"
+    raise HandoffError(
+        "BAD_REQUEST",
+        "the request names nobody",
+        remedy="Ask /v1/contacts/PERSON_ID, ?email=…, or ?system=salesforce&record_id=00Q….",
+    )
