@@ -12,7 +12,7 @@ from ingestion.sandbox.draft import HISTORY_DAYS, Draft, Record
 from ingestion.sandbox.spelling import hubspot_time, other_case
 from ingestion.sandbox.vocabulary import LEGAL_BASES
 
-_EVENT_TYPES = {
+EVENT_TYPES = {
     "page_view": "e_visited_page",
     "email_open": "e_opened_email_v2",
     "email_click": "e_clicked_link_in_email_v2",
@@ -193,7 +193,7 @@ class HubSpotRecords:
                 "id": random_uuid(rng),
                 "objectType": "CONTACT",
                 "objectId": contact_id,
-                "eventType": _EVENT_TYPES[step.kind],
+                "eventType": EVENT_TYPES[step.kind],
                 "occurredAt": hubspot_time(step.at),
                 "properties": properties,
             }
