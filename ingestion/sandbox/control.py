@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import orjson
 from fastapi import APIRouter, Request
@@ -31,6 +31,8 @@ from ingestion.sandbox.world import World
 
 # What the page shows of either log.
 ROWS_SHOWN = 60
+# What webhooks are chosen by.
+FILTERS = ("ids", "from", "to", "persona", "system")
 # Salesforce's API is one route of ours; these are the endpoints behind it that faults are set for.
 SALESFORCE_ENDPOINTS = (
     "/query",
@@ -128,7 +130,7 @@ class Control:
                 refusal = Refused(str(error), 404 if error.is_unknown else 422)
             except FaultRefused as error:
                 refusal = Refused(str(error))
-            if _is_form(request):
+            if _wants_page(request):
                 return await self._page(request, str(refusal), refusal.status)
             return _json({"detail": str(refusal)}, refusal.status)
 
@@ -354,9 +356,9 @@ class Control:
         """Sends webhooks again: by `ids`, `from` and `to`, `persona`, `system`; all that is given
         must fit."""
         asked = await _body(request)
-        if not any(asked.get(name) for name in ("ids", "from", "to", "persona", "system")):
-            raise Refused("name what to replay: ids, from and to, persona, or system")
         found = self._chosen(asked, {})
+        if not any(asked.get(name) for name in FILTERS):
+            raise Refused("name what to replay: ids, from and to, persona, or system")
         if not found:
             raise Refused("nothing was sent that fits; GET /sandbox/webhooks lists what was", 404)
         self.sender.replay(found)
@@ -365,11 +367,9 @@ class Control:
         return _done(request, {"count": len(ids), "ids": ids}, told, 202, "webhooks")
 
     def _chosen(self, asked: Mapping[str, Any], more: Mapping[str, Any]) -> list[Delivery]:
-        strange = sorted(set(asked) - {"ids", "from", "to", "persona", "system"})
+        strange = sorted(set(asked) - set(FILTERS))
         if strange:
-            raise Refused(
-                f"unknown filter {strange[0]!r:.80}; known: ids, from, to, persona, system"
-            )
+            raise Refused(f"unknown filter {strange[0]!r:.80}; known: {', '.join(FILTERS)}")
         ids = asked.get("ids") or None
         if isinstance(ids, str):
             ids = [part.strip() for part in ids.split(",") if part.strip()]
@@ -420,14 +420,16 @@ def _is_loopback(place: str) -> bool:
         return False
 
 
-def _is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+def _wants_page(request: Request) -> bool:
+    """Whether a person pressed a button; `curl -d` sends the content type of a form too."""
+    return "text/html" in request.headers.get("accept", "")
 
 
 async def _body(request: Request) -> dict[str, Any]:
     """The fields of a JSON object, or of a form whose empty fields count as not given."""
     raw = await request.body()
-    if _is_form(request):
+    kind = request.headers.get("content-type", "")
+    if kind.startswith("application/x-www-form-urlencoded") and not raw.lstrip().startswith(b"{"):
         return {name: _typed(name, value) for name, value in parse_qsl(raw.decode()) if value}
     try:
         content = orjson.loads(raw or b"{}")
@@ -449,8 +451,6 @@ def _typed(name: str, value: str) -> Any:
             return value
     if name == "after_commit":
         return value in ("on", "true", "yes")
-    if name == "times" and value == "until removed":
-        return None
     return value
 
 
@@ -476,8 +476,6 @@ def _json(content: Any, status: int = 200) -> Response:
 
 def _done(request: Request, content: Any, said: str, status: int = 200, part: str = "") -> Response:
     """The answer to a program, or for a form the way back to the page."""
-    if not _is_form(request):
+    if not _wants_page(request):
         return _json(content, status)
-    from urllib.parse import urlencode
-
     return RedirectResponse(f"/?{urlencode({'said': said})}#{part}", 303)

@@ -25,6 +25,7 @@ WEBHOOK_KINDS = {
     "delay": "is sent `seconds` late",
     "bad_signature": "is signed with a key nobody knows",
     "skew": "is signed as if the clock were `seconds` ahead (negative: behind)",
+    "garbled": "is signed as it should be, but its JSON breaks off",
     "missing": "is not sent; a replay brings it",
 }
 _DEFAULT_SECONDS = {"timeout": 30.0, "slow": 3.0, "reorder": 5.0, "delay": 10.0, "skew": -600.0}
@@ -71,7 +72,7 @@ class WebhookFault(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: int = 0
-    kind: Literal["duplicate", "reorder", "delay", "bad_signature", "skew", "missing"]
+    kind: Literal["duplicate", "reorder", "delay", "bad_signature", "skew", "garbled", "missing"]
     system: str | None = None
     persona: str | None = None
     times: int | None = Field(1, ge=1)

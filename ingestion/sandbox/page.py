@@ -178,7 +178,7 @@ name="after_commit">only after it took effect</label>
 placeholder="usual"></label>{counts}
 <div class="wide"><button class="main">Set this fault</button></div></form>"""
     return f"""<section id="faults"><h2>Faults</h2>{waiting}
-<div class="grid">{request_form}{webhook_form}</div></section>"""
+<div class="grid pair">{request_form}{webhook_form}</div></section>"""
 
 
 def _kinds(kinds: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -10,8 +10,9 @@ STYLE = """
 --line:#303946;--accent:#6ea8ff;--accent-ink:#0d1420;--good:#7fd7a0;--good-bg:#163323;--bad:#ff9d94;
 --bad-bg:#3d1c1a;--wait:#f0c766;--wait-bg:#382c10;--code:#232b36}}
 *{box-sizing:border-box}
+[hidden]{display:none!important}
 body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-main,header,nav{max-width:76rem;margin:0 auto;padding:0 1rem}
+main,header{max-width:76rem;margin:0 auto;padding:0 1rem}
 header{padding-top:1.4rem}
 h1{font-size:1.5rem;margin:0}
 h2{font-size:1.15rem;margin:2.2rem 0 .3rem}
@@ -20,18 +21,20 @@ p{margin:.3rem 0}
 .soft{color:var(--soft)}
 a{color:var(--accent)}
 nav{position:sticky;top:0;z-index:2;background:var(--bg);border-bottom:1px solid var(--line);
-max-width:none;margin-top:.7rem}
-nav div{max-width:76rem;margin:0 auto;display:flex;gap:1.1rem;overflow-x:auto;padding:.55rem 0;
+margin-top:.7rem}
+nav div{max-width:76rem;margin:0 auto;display:flex;gap:1.1rem;overflow-x:auto;padding:.55rem 1rem;
 white-space:nowrap}
 nav a{text-decoration:none}
 section{scroll-margin-top:3rem}
 .grid{display:grid;gap:.8rem;grid-template-columns:repeat(auto-fill,minmax(min(21rem,100%),1fr));
 margin-top:.7rem}
+.pair{grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr))}
 .card{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.9rem 1rem}
 .person{display:flex;flex-direction:column}
 .person .acts{margin-top:auto;padding-top:.6rem}
 .acts{display:flex;flex-wrap:wrap;gap:.4rem}
-.acts form,.row form{display:flex;gap:.25rem;margin:0}
+.acts form,.row form{display:flex;gap:.25rem;margin:0;max-width:100%}
+.acts select{min-width:0;flex:0 1 11rem}
 .tags{display:flex;flex-wrap:wrap;gap:.3rem;margin:.5rem 0}
 .tag{border-radius:1rem;padding:.05rem .6rem;font-size:.82rem;background:var(--code);
 color:var(--soft);white-space:nowrap}
@@ -41,12 +44,12 @@ color:var(--soft);white-space:nowrap}
 .note{border-radius:.5rem;padding:.6rem .9rem;margin:1rem 0 0;overflow-wrap:anywhere}
 button,select,input{font:inherit;font-size:.88rem;color:inherit;background:var(--card);
 border:1px solid var(--line);border-radius:.4rem;padding:.3rem .6rem;min-height:2.1rem;max-width:100%}
-button{cursor:pointer;background:var(--code)}
+button{cursor:pointer;white-space:nowrap;background:var(--code)}
 button:hover{border-color:var(--accent)}
 button.main{background:var(--accent);border-color:var(--accent);color:var(--accent-ink)}
 :focus-visible{outline:2px solid var(--accent);outline-offset:1px}
 form.fields{display:grid;gap:.5rem .8rem;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));
-align-items:end}
+align-items:end;align-content:start}
 form.fields .wide{grid-column:1/-1}
 label{display:flex;flex-direction:column;font-size:.82rem;color:var(--soft);gap:.15rem}
 label.tick{flex-direction:row;align-items:center;gap:.4rem;min-height:2.1rem}

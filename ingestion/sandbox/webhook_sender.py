@@ -20,7 +20,7 @@ LONGEST_RETRY_AFTER = 3_600.0
 TIMEOUT_SECONDS = 15.0
 # Faults of a delivery as a whole, looked for once; the others meet every attempt.
 _ON_THE_WAY = ("missing", "delay", "reorder")
-_IN_THE_ACT = ("duplicate", "bad_signature", "skew")
+_IN_THE_ACT = ("duplicate", "bad_signature", "skew", "garbled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,19 +164,23 @@ class Sender:
         fault = self._faults.for_webhook(delivery.system, delivery.persona, _IN_THE_ACT)
         if fault is not None:
             faults = (*faults, fault.kind)
-        skew = fault.pause if fault is not None and fault.kind == "skew" else 0.0
-        is_forged = fault is not None and fault.kind == "bad_signature"
-        if fault is not None and fault.kind == "duplicate":
-            self._post(http, delivery, faults, skew, is_forged)
-        self._post(http, delivery, faults, skew, is_forged)
+        kind = fault.kind if fault is not None else None
+        skew = fault.pause if fault is not None and kind == "skew" else 0.0
+        for _ in range(2 if kind == "duplicate" else 1):
+            self._post(http, delivery, faults, kind, skew)
 
     def _post(
-        self, http: Any, delivery: Delivery, faults: tuple[str, ...], skew: float, is_forged: bool
+        self,
+        http: Any,
+        delivery: Delivery,
+        faults: tuple[str, ...],
+        kind: str | None,
+        skew: float,
     ) -> None:
         import httpx
 
         now = self._clock()
-        body, headers = self._signed(delivery, now + timedelta(seconds=skew), is_forged)
+        body, headers = self._signed(delivery, now + timedelta(seconds=skew), kind)
         address = self.edge.address(delivery.system)
         status: int | None = None
         answer: str | None = None
@@ -200,14 +204,16 @@ class Sender:
             self.outbox.record(delivery, attempt, "queued", now + timedelta(seconds=pause))
 
     def _signed(
-        self, delivery: Delivery, signed_at: datetime, is_forged: bool
+        self, delivery: Delivery, signed_at: datetime, kind: str | None
     ) -> tuple[bytes, dict[str, str]]:
-        """The body of this attempt, and its headers."""
+        """The body of this attempt, and its headers; `kind` is the fault it meets."""
         form = FORMATS[delivery.system]
         attempt = len(self.outbox.attempts(delivery.number)) + 1
         body = form.body_of(delivery.body, attempt)
+        if kind == "garbled":
+            body = body.decode()[: len(body) // 2].encode()
         secret = self.edge.secrets[delivery.system]
-        if is_forged:
+        if kind == "bad_signature":
             # Of the same make, so that only the signature is wrong.
             secret = _other_secret(secret)
         message = Message(
