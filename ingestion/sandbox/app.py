@@ -139,7 +139,8 @@ def create_app(
     app.include_router(HubSpotApi(built, held).router(), prefix="/hubspot")
     # Newer FastAPI keeps included routers folded up; before, `routes` had every route itself.
     every_route = getattr(routing, "iter_route_contexts", iter)
-    control.learn_endpoints(str(route.path) for route in every_route(app.routes))
+    paths = (str(getattr(route, "path", "")) for route in every_route(app.routes))
+    control.learn_endpoints(paths)
     app.add_middleware(TrafficMiddleware, switchboard=switchboard)
     return app
 

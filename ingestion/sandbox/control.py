@@ -4,6 +4,7 @@ that shows them is drawn in page.py."""
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,7 +33,7 @@ from ingestion.sandbox.world import World
 # What the page shows of either log.
 ROWS_SHOWN = 60
 # What webhooks are chosen by.
-FILTERS = ("ids", "from", "to", "persona", "system")
+FILTERS = ("ids", "from", "to", "persona", "system", "state")
 # Salesforce's API is one route of ours; these are the endpoints behind it that faults are set for.
 SALESFORCE_ENDPOINTS = (
     "/query",
@@ -183,7 +184,13 @@ class Control:
             request_count=len(requests),
             webhooks=[self.sender.outbox.shown(row) for row in webhooks[-ROWS_SHOWN:]],
             webhook_count=len(webhooks),
-            webhook_states=self.sender.outbox.counts(),
+            webhook_states=Counter(row.state for row in webhooks),
+            replay={
+                "from": webhooks[0].created_at if webhooks else "",
+                "persona": wanted["persona"],
+                "system": wanted["system"],
+                "state": wanted["state"],
+            },
             edge_url=self.sender.edge.url,
             systems=sorted(systems),
             filters=wanted,
@@ -333,14 +340,12 @@ class Control:
     # ---- webhooks -------------------------------------------------------------------------------
 
     async def webhooks(self, request: Request) -> Response:
-        """Webhooks sent or to be sent, oldest first; filters as in `replay`, and `state`, `after`."""
+        """Webhooks sent or to be sent, oldest first; filters as in `replay`, and `after`."""
         query = dict(request.query_params)
-        after, state = query.pop("after", "0"), query.pop("state", None)
+        after = query.pop("after", "0")
         if not after.isdigit():
             raise Refused(f"after {after!r:.40} is no number of a webhook; give 0 or one seen here")
-        if state is not None and state not in STATES:
-            raise Refused(f"unknown state {state!r:.40}; known: {', '.join(STATES)}")
-        found = self._chosen(query, {"after": int(after), "state": state})
+        found = self._chosen(query, int(after))
         shown = [self.sender.outbox.shown(row) for row in found]
         return _json({"count": len(shown), "states": STATES, "webhooks": shown})
 
@@ -353,12 +358,12 @@ class Control:
         return _json(self.sender.outbox.shown(found[0], whole=True))
 
     async def replay(self, request: Request) -> Response:
-        """Sends webhooks again: by `ids`, `from` and `to`, `persona`, `system`; all that is given
-        must fit."""
+        """Sends webhooks again: by `ids`, `from` and `to`, `persona`, `system`, `state`; all that is
+        given must fit."""
         asked = await _body(request)
-        found = self._chosen(asked, {})
+        found = self._chosen(asked)
         if not any(asked.get(name) for name in FILTERS):
-            raise Refused("name what to replay: ids, from and to, persona, or system")
+            raise Refused("name what to replay: ids, from and to, persona, system, or state")
         if not found:
             raise Refused("nothing was sent that fits; GET /sandbox/webhooks lists what was", 404)
         self.sender.replay(found)
@@ -366,7 +371,7 @@ class Control:
         told = f"{len(ids)} webhook{'s' if len(ids) != 1 else ''} queued again"
         return _done(request, {"count": len(ids), "ids": ids}, told, 202, "webhooks")
 
-    def _chosen(self, asked: Mapping[str, Any], more: Mapping[str, Any]) -> list[Delivery]:
+    def _chosen(self, asked: Mapping[str, Any], after: int = 0) -> list[Delivery]:
         strange = sorted(set(asked) - set(FILTERS))
         if strange:
             raise Refused(f"unknown filter {strange[0]!r:.80}; known: {', '.join(FILTERS)}")
@@ -375,7 +380,8 @@ class Control:
             ids = [part.strip() for part in ids.split(",") if part.strip()]
         if ids is not None and not all(isinstance(each, str) for each in ids):
             raise Refused(f"ids {ids!r:.80} must be a list of webhook ids")
-        names = {"persona": [each.name for each in PERSONAS], "system": list(FORMATS)}
+        people = [each.name for each in PERSONAS]
+        names = {"persona": people, "system": list(FORMATS), "state": list(STATES)}
         for field, known in names.items():
             if asked.get(field) and asked[field] not in known:
                 raise Refused(f"unknown {field} {asked[field]!r:.80}; known: {', '.join(known)}")
@@ -385,7 +391,8 @@ class Control:
             until=_instant("to", asked.get("to")),
             persona=asked.get("persona") or None,
             system=asked.get("system") or None,
-            **more,
+            state=asked.get("state") or None,
+            after=after,
         )
         missing = sorted(set(ids or ()) - {row.id for row in found})
         if missing and len(asked) == 1:

@@ -34,7 +34,8 @@ _LINKS = (
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Everything the page shows; `filters` has the names persona, system, state, since and fault."""
+    """Everything the page shows; `filters` has the names persona, system, state, since and fault;
+    `replay` is what chooses the webhooks shown."""
 
     base_url: str
     seed: int
@@ -49,6 +50,7 @@ class Shown:
     webhooks: Sequence[Mapping[str, Any]]
     webhook_count: int
     webhook_states: Mapping[str, int]
+    replay: Mapping[str, str]
     edge_url: str
     systems: Sequence[str]
     filters: Mapping[str, str]
@@ -228,20 +230,24 @@ def _logs(shown: Shown) -> str:
 <label>Webhook state{_select("state", states, chosen["state"])}</label>
 <label>Requests{_select("fault", hits, chosen["fault"])}</label>
 <div><button class="main">Filter</button></div>
-<label class="tick"><input type="checkbox" id="refresh" checked>refresh by itself</label></form>
+<label class="tick" id="refreshing"><input type="checkbox" id="refresh" checked>refresh by
+itself</label></form>
 <div id="live">{live_part(shown)}</div></section>"""
 
 
 def _webhooks(shown: Shown) -> str:
     told = ", ".join(f"{count} {state}" for state, count in sorted(shown.webhook_states.items()))
     rows = "".join(_webhook(row) for row in reversed(shown.webhooks))
-    again = "".join(
-        f'<form method="post" action="/sandbox/webhooks/replay">'
-        f'<input type="hidden" name="{name}" value="{_text(shown.filters[name])}">'
-        f"<button>Replay all of {_text(shown.filters[name])}</button></form>"
-        for name in ("persona", "system")
-        if shown.filters[name] and (name == "persona" or shown.filters[name] in FORMATS)
-    )
+    again = ""
+    if shown.webhook_count:
+        fields = "".join(
+            f'<input type="hidden" name="{name}" value="{_text(value)}">'
+            for name, value in shown.replay.items()
+        )
+        again = (
+            f'<form method="post" action="/sandbox/webhooks/replay">{fields}'
+            f"<button>Replay {'all ' if shown.webhook_count > 1 else ''}{shown.webhook_count}</button></form>"
+        )
     if rows:
         heads = ("Sent", "Persona", "Type", "State", "Answer", "Attempts", "Faults", "")
         rows = _table(heads, rows)

@@ -53,6 +53,7 @@ align-items:end;align-content:start}
 form.fields .wide{grid-column:1/-1}
 label{display:flex;flex-direction:column;font-size:.82rem;color:var(--soft);gap:.15rem}
 label.tick{flex-direction:row;align-items:center;gap:.4rem;min-height:2.1rem}
+body.gone #refreshing::after{content:'(the sandbox does not answer)';color:var(--bad)}
 label input,label select{color:var(--ink);width:100%}
 label.tick input{width:auto;min-height:0}
 .row{display:flex;flex-wrap:wrap;gap:.5rem .8rem;align-items:center;margin:.5rem 0}

@@ -230,7 +230,8 @@ async def _hang_up(receive: Receive, seconds: float, kind: str) -> None:
         gone.cancel()
     # Uvicorn's `receive` is a method of the request, which knows its connection; ASGI itself has no
     # way to end a request unanswered.
-    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    cycle = getattr(receive, "__self__", None)
+    transport = getattr(cycle, "transport", None)
     if transport is None:
         raise ConnectionAbortedError(f"injected by the sandbox: {kind}")
     if kind == "reset":
@@ -239,7 +240,11 @@ async def _hang_up(receive: Receive, seconds: float, kind: str) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
     # Uvicorn answers 500 for a request that returns unanswered, unless it has seen the end already.
-    await asyncio.sleep(0.01)
+    # A few turns of the loop, no more: the log must tell of this before the next request is served.
+    for _ in range(100):
+        if getattr(cycle, "disconnected", True):
+            return
+        await asyncio.sleep(0)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -314,10 +314,12 @@ def test_a_replay_takes_what_fits_and_nothing_else(
 @pytest.mark.parametrize(
     ("asked", "status", "told"),
     [
-        ({}, 422, "ids, from and to, persona, or system"),
+        ({}, 422, "ids, from and to, persona, system, or state"),
         ({"ids": ["msg_none"]}, 404, "msg_none"),
         ({"persona": "bob"}, 422, "known: buyer"),
         ({"from": "yesterday"}, 422, "ISO 8601"),
+        ({"state": "lost"}, 422, "known: queued"),
+        ({"state": "refused"}, 404, "nothing was sent that fits"),
         ({"colour": "red"}, 422, "known: ids"),
     ],
 )
@@ -439,3 +441,28 @@ def test_whatever_goes_wrong_on_the_way_every_item_is_landed_or_in_quarantine(sc
     # As many as a day on which nothing went wrong: a form is three events, two where the box is left
     # alone, a property that changed is one, and so is the merge.
     assert events == 12 * 3 + 3 * 2 + 1 + (3 + 2) + (3 + 1) + 1
+
+
+# ---- the command line ---------------------------------------------------------------------------
+
+
+def test_the_command_replays_and_says_what_became_of_it(scene: Scene, empty: Any) -> None:
+    scene.fault(kind="bad_signature", system="web")
+    scene.act("buyer", "submit_form")
+    scene.act("student", "submit_form")
+    scene.settled()
+    there = ("sandbox-replay", "--url", str(scene.sandbox.base_url), "--json")
+    listed = empty.handoff(*there, "--persona", "buyer", "--dry-run")
+    assert (listed.code, [row["state"] for row in listed.json["webhooks"]]) == (0, ["refused"])
+    assert scene.log()[0] == 3, "a dry run sends nothing"
+    done = empty.handoff(*there, "--state", "refused")
+    assert (done.code, [row["state"] for row in done.json["webhooks"]]) == (0, ["delivered"])
+    assert scene.log()[0] == 6
+    scene.fault(kind="bad_signature", times=None)
+    assert empty.handoff(*there, "--from", "2020-01-01").code == 3
+    unknown = empty.handoff(*there, "--persona", "bob")
+    assert unknown.code == 2 and "known: buyer" in unknown.json["error"]["message"]
+    nothing = empty.handoff(*there)
+    assert (nothing.code, nothing.json["error"]["code"]) == (2, "BAD_REQUEST")
+    nobody = empty.handoff("sandbox-replay", "--url", "http://127.0.0.1:9", "--persona", "buyer")
+    assert nobody.code == 3 and "handoff sandbox" in nobody.err
