@@ -228,7 +228,7 @@ PERSONAS: tuple[Persona, ...] = (
             1, False, False, False, "granted",
             "The title takes 20 points: what a demo request brings does not reach the threshold.",
         ),
-        acts=_EVERYDAY,
+        acts=(*_EVERYDAY, "change_job"),
     ),
     Persona(
         name="shared_mailbox",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 
 UPSERT = "/salesforce/services/data/{version}/composite/sobjects/{object}/{field}"
 
@@ -23,6 +24,7 @@ def _tasks(company: Any) -> list[str]:
     return sorted(row["Handoff_Task_Key__c"] for row in rows)
 
 
+@pytest.mark.prove
 def test_a_company_that_misbehaves_ends_as_the_one_that_does_not(
     ran: Any, start_company: Callable[[str], Any]
 ) -> None:
