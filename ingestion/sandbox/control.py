@@ -3,18 +3,25 @@ that shows them is drawn in page.py."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from ingestion.sandbox.acts import ACTIONS, ActRefused, Acts
+from ingestion.sandbox.control_input import (
+    Refused,
+    fields_of,
+    instant_of,
+    minutes_of,
+    require_own_page,
+    wants_page,
+)
 from ingestion.sandbox.faults import (
     REQUEST_KINDS,
     WEBHOOK_KINDS,
@@ -51,15 +58,6 @@ SALESFORCE_ENDPOINTS = (
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Refused(ValueError):
-    """A request that cannot be served; the message names the value and the remedy."""
-
-    def __init__(self, message: str, status: int = 422) -> None:
-        """`status` is the HTTP status."""
-        super().__init__(message)
-        self.status = status
-
-
 class Control:
     """Routes over the parts of one sandbox."""
 
@@ -80,6 +78,13 @@ class Control:
         self.acts = acts
         self.clock = clock
         self.endpoints: list[str] = []
+        self._resets: list[Callable[[], None]] = [
+            store.reset, acts.reset, sender.forget, switchboard.clear
+        ]  # fmt: skip
+
+    def also_reset(self, reset: Callable[[], None]) -> None:
+        """Lets POST /sandbox/reset reset one more thing, such as a further system's records."""
+        self._resets.append(reset)
 
     def router(self) -> APIRouter:
         """All routes, without prefix."""
@@ -123,7 +128,7 @@ class Control:
         async def guarded(request: Request) -> Response:
             try:
                 if request.method != "GET":
-                    _require_own_page(request)
+                    require_own_page(request)
                 return await handler(request)
             except Refused as error:
                 refusal = error
@@ -131,7 +136,7 @@ class Control:
                 refusal = Refused(str(error), 404 if error.is_unknown else 422)
             except FaultRefused as error:
                 refusal = Refused(str(error))
-            if _wants_page(request):
+            if wants_page(request):
                 return await self._page(request, str(refusal), refusal.status)
             return _json({"detail": str(refusal)}, refusal.status)
 
@@ -155,7 +160,7 @@ class Control:
         wanted = {
             name: query.get(name, "") for name in ("persona", "system", "state", "since", "fault")
         }
-        since = _minutes(wanted["since"])
+        since = minutes_of(wanted["since"])
         after = None if since is None else self.clock() - timedelta(minutes=since)
         requests = [
             row
@@ -236,10 +241,8 @@ class Control:
 
     async def reset(self, request: Request) -> Response:
         """The world as it was built, nothing received, nothing sent."""
-        self.store.reset()
-        self.acts.reset()
-        self.sender.forget()
-        self.switchboard.clear()
+        for each in self._resets:
+            each()
         return _done(request, {"reset": True}, "everything is as it was built")
 
     # ---- faults ---------------------------------------------------------------------------------
@@ -261,7 +264,7 @@ class Control:
 
     async def add_fault(self, request: Request) -> Response:
         """Sets one."""
-        asked = await _body(request)
+        asked = await fields_of(request)
         asked.pop("id", None)
         names = [each.name for each in PERSONAS]
         fault = parse_fault(asked, self.endpoints, FORMATS, names)
@@ -328,7 +331,7 @@ class Control:
 
     async def act(self, request: Request) -> Response:
         """Lets a persona do something."""
-        asked = await _body(request)
+        asked = await fields_of(request)
         action = asked.pop("action", None)
         if not isinstance(action, str):
             raise Refused(f"action: one of {', '.join(ACTIONS)} is needed")
@@ -360,7 +363,7 @@ class Control:
     async def replay(self, request: Request) -> Response:
         """Sends webhooks again: by `ids`, `from` and `to`, `persona`, `system`, `state`; all that is
         given must fit."""
-        asked = await _body(request)
+        asked = await fields_of(request)
         found = self._chosen(asked)
         if not any(asked.get(name) for name in FILTERS):
             raise Refused("name what to replay: ids, from and to, persona, system, or state")
@@ -387,8 +390,8 @@ class Control:
                 raise Refused(f"unknown {field} {asked[field]!r:.80}; known: {', '.join(known)}")
         found = self.sender.outbox.find(
             ids=ids,
-            since=_instant("from", asked.get("from")),
-            until=_instant("to", asked.get("to")),
+            since=instant_of("from", asked.get("from")),
+            until=instant_of("to", asked.get("to")),
             persona=asked.get("persona") or None,
             system=asked.get("system") or None,
             state=asked.get("state") or None,
@@ -400,89 +403,12 @@ class Control:
         return found
 
 
-def _require_own_page(request: Request) -> None:
-    """A browser may change something here only from the sandbox's own page, and only from this
-    machine: another site's page can send forms to a loopback address too."""
-    host = request.url.hostname or ""
-    caller = request.client.host if request.client else ""
-    for place in (host, caller):
-        if not _is_loopback(place):
-            raise Refused(f"{place!r:.80} is not this machine; use http://127.0.0.1", 403)
-    origin = request.headers.get("origin")
-    if origin is not None and origin != f"{request.url.scheme}://{request.headers.get('host')}":
-        raise Refused(
-            f"a page of {origin!r:.80} may change nothing here; open the sandbox's own", 403
-        )
-    site = request.headers.get("sec-fetch-site")
-    if site is not None and site not in ("same-origin", "none"):
-        raise Refused(f"Sec-Fetch-Site {site!r:.40} may change nothing here", 403)
-
-
-def _is_loopback(place: str) -> bool:
-    if place == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(place).is_loopback
-    except ValueError:
-        return False
-
-
-def _wants_page(request: Request) -> bool:
-    """Whether a person pressed a button; `curl -d` sends the content type of a form too."""
-    return "text/html" in request.headers.get("accept", "")
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    """The fields of a JSON object, or of a form whose empty fields count as not given."""
-    raw = await request.body()
-    kind = request.headers.get("content-type", "")
-    if kind.startswith("application/x-www-form-urlencoded") and not raw.lstrip().startswith(b"{"):
-        return {name: _typed(name, value) for name, value in parse_qsl(raw.decode()) if value}
-    try:
-        content = orjson.loads(raw or b"{}")
-    except orjson.JSONDecodeError as error:
-        raise Refused(f"the body is not JSON: {error}; send an object") from None
-    if not isinstance(content, dict):
-        raise Refused(f"the body is JSON but no object: {content!r:.80}; send an object")
-    return content
-
-
-def _typed(name: str, value: str) -> Any:
-    """A form knows only text."""
-    if name in ("times", "status", "every") and value.isdigit():
-        return int(value)
-    if name in ("seconds", "rate", "retry_after"):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    if name == "after_commit":
-        return value in ("on", "true", "yes")
-    return value
-
-
-def _instant(name: str, value: Any) -> datetime | None:
-    if value in (None, ""):
-        return None
-    try:
-        at = datetime.fromisoformat(str(value))
-    except ValueError:
-        raise Refused(
-            f"{name} {value!r:.80} is no instant; give ISO 8601, such as 2026-11-20T12:00:00Z"
-        ) from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-def _minutes(text: str) -> int | None:
-    return int(text) if text.isdigit() else None
-
-
 def _json(content: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
 def _done(request: Request, content: Any, said: str, status: int = 200, part: str = "") -> Response:
     """The answer to a program, or for a form the way back to the page."""
-    if not _wants_page(request):
+    if not wants_page(request):
         return _json(content, status)
     return RedirectResponse(f"/?{urlencode({'said': said})}#{part}", 303)

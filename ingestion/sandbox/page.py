@@ -317,9 +317,11 @@ def _here(shown: Shown) -> str:
         f"<div><span>{_text(name)}</span><b>{count}</b></div>"
         for name, count in shown.counts.items()
     )
+    mounts = sorted({"/" + path.split("/")[1] for path in shown.endpoints})
+    systems = ", ".join(f"<code>{mount}</code>" for mount in mounts)
     links = " · ".join(f'<a href="{path}">{_text(name)}</a>' for path, name in _LINKS)
     return f"""<section id="here"><h2>What is here</h2><div class="card">
-<div class="counts">{counts}</div><p class="soft">As JSON: {links}</p>
+<p>The systems answer under {systems}.</p><div class="counts">{counts}</div><p class="soft">As JSON: {links}</p>
 <form method="post" action="/sandbox/reset"><button
 onclick="return confirm('Forget all that was written, done and sent?')">Reset everything</button></form>
 </div></section>"""

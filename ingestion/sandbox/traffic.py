@@ -255,22 +255,29 @@ async def _disconnected(receive: Receive) -> None:
 async def _answer_fault(fault: Fault, path: str, send: Send) -> None:
     """The failure in the words of the vendor that owns the path."""
     text = f"injected by the sandbox: {fault.status}"
+    is_limit = fault.status == 429
     body: Any
-    if path.startswith("/hubspot"):
-        category = "RATE_LIMITS" if fault.status == 429 else "INTERNAL_ERROR"
-        body = {
-            "status": "error",
-            "message": text,
-            "category": fault.error or category,
-            "policyName": "TEN_SECONDLY_ROLLING",
-        }
-    elif path.startswith("/calendar"):
-        reason = "rateLimitExceeded" if fault.status == 429 else "backendError"
-        reason = fault.error or reason
-        body = {"error": {"code": fault.status, "message": text, "errors": [{"reason": reason}]}}
-    else:
-        code = "REQUEST_LIMIT_EXCEEDED" if fault.status in (403, 429) else "SERVER_UNAVAILABLE"
-        body = [{"message": text, "errorCode": fault.error or code}]
+    match system_of(path):
+        case "hubspot":
+            body = {
+                "status": "error",
+                "message": text,
+                "category": fault.error or ("RATE_LIMITS" if is_limit else "INTERNAL_ERROR"),
+                "policyName": "TEN_SECONDLY_ROLLING",
+            }
+        case "calendar":
+            reason = fault.error or ("rateLimitExceeded" if is_limit else "backendError")
+            body = {
+                "error": {"code": fault.status, "message": text, "errors": [{"reason": reason}]}
+            }
+        case "marketo":
+            code = fault.error or ("606" if is_limit else "611")
+            body = {"success": False, "errors": [{"code": code, "message": text}]}
+        case "salesforce":
+            code = "REQUEST_LIMIT_EXCEEDED" if fault.status in (403, 429) else "SERVER_UNAVAILABLE"
+            body = [{"message": text, "errorCode": fault.error or code}]
+        case _:
+            body = {"title": fault.error or "Injected fault", "message": text}
     content = orjson.dumps(body)
     headers = [
         (b"content-type", b"application/json"),

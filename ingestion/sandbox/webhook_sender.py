@@ -123,7 +123,16 @@ class Sender:
                         return
                     if delivery is None:
                         continue
-                self._handle(http, delivery)
+                try:
+                    self._handle(http, delivery)
+                except (
+                    Exception
+                ) as problem:  # What is wrong with one must not end the sending of all.
+                    now, address = self._clock(), self.edge.address(delivery.system)
+                    told = f"{type(problem).__name__}: {problem}"
+                    self.outbox.record(
+                        delivery, Attempt(now, address, {}, None, None, told, ()), "failed"
+                    )
 
     def _due(self) -> Delivery | None:
         """The next delivery if it is due; waits otherwise, until something changes."""

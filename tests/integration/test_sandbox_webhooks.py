@@ -21,8 +21,10 @@ from typing import Any, ClassVar
 import httpx
 import pytest
 import uvicorn
+from pydantic import SecretStr
 
-from ingestion.log.owner import open_reader
+from ingestion.edge.app import create_app as edge_app
+from ingestion.log.owner import open_log, open_reader
 from ingestion.sandbox.app import create_app
 from ingestion.sandbox.credentials import environment, webhook_secrets
 from ingestion.sandbox.webhook_sender import Edge
@@ -52,7 +54,13 @@ def sandbox_of(
 ) -> Iterator[httpx.Client]:
     """A sandbox in a server of its own whose webhooks go to `edge_url`."""
     edge = Edge(edge_url, webhook_secrets(secrets_of))
-    app = create_app(SEED, world.anchor, state, world=world, edge=edge)
+    with served(create_app(SEED, world.anchor, state, world=world, edge=edge)) as client:
+        yield client
+
+
+@contextmanager
+def served(app: Any) -> Iterator[httpx.Client]:
+    """An app in a server of its own on a free loopback port."""
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -125,6 +133,21 @@ def settled(sandbox: httpx.Client, within: float = 20.0) -> list[dict[str, Any]]
 
 @pytest.fixture
 def scene(world: World, tmp_path: Path) -> Iterator[Scene]:
+    """The edge in a server of this process."""
+    secrets = {
+        f"webhook_secrets_{system}": SecretStr(value)
+        for system, value in webhook_secrets(SEED).items()
+    }
+    settings = Settings(home=tmp_path, **secrets)
+    with contextlib.closing(open_log(settings)) as log, served(edge_app(settings, log)) as edge:
+        url = str(edge.base_url).rstrip("/")
+        with sandbox_of(world, url) as client:
+            yield Scene(client, tmp_path)
+
+
+@pytest.fixture
+def process_scene(world: World, tmp_path: Path) -> Iterator[Scene]:
+    """The edge as a process of its own, as `handoff serve` runs it."""
     variables = {
         name: value for name, value in environment("http://x", SEED).items() if "WEBHOOK" in name
     }
@@ -239,6 +262,19 @@ def test_a_busy_receiver_is_tried_again_as_late_as_it_asks(
     assert len({headers["webhook-timestamp"] for headers in receiver.seen}) == 3
 
 
+def test_a_webhook_that_cannot_be_signed_does_not_hold_up_the_others(
+    world: World, grumpy: tuple[str, type[Grumpy]]
+) -> None:
+    edge = Edge(grumpy[0], webhook_secrets(SEED) | {"web": "whsec_no base64 at all!"})
+    app = create_app(SEED, world.anchor, world=world, edge=edge)
+    with served(app) as sandbox:
+        sandbox.post("/sandbox/personas/buyer/act", json={"action": "submit_form"})
+        sandbox.post("/sandbox/personas/buyer/act", json={"action": "change_job"})
+        web, hubspot = settled(sandbox)
+    assert (web["state"], hubspot["state"]) == ("failed", "delivered")
+    assert web["error"]
+
+
 def test_what_was_not_sent_yet_is_sent_after_a_restart(
     world: World, grumpy: tuple[str, type[Grumpy]], tmp_path: Path
 ) -> None:
@@ -263,7 +299,8 @@ def test_what_was_not_sent_yet_is_sent_after_a_restart(
 # ---- replay -----------------------------------------------------------------------------------
 
 
-def test_replaying_a_whole_day_adds_nothing_to_the_log(scene: Scene) -> None:
+def test_replaying_a_whole_day_adds_nothing_to_the_log(process_scene: Scene) -> None:
+    scene = process_scene
     rows = a_day(scene)
     assert {row["state"] for row in rows} == {"delivered"}
     before = scene.log()
@@ -412,7 +449,10 @@ def test_a_delayed_webhook_is_late_and_a_missing_one_comes_by_replay(scene: Scen
     assert scene.log()[0] == 2 * before
 
 
-def test_whatever_goes_wrong_on_the_way_every_item_is_landed_or_in_quarantine(scene: Scene) -> None:
+def test_whatever_goes_wrong_on_the_way_every_item_is_landed_or_in_quarantine(
+    process_scene: Scene,
+) -> None:
+    scene = process_scene
     from ingestion.landing.events import land_events
     from orchestration.reconciliation import reconcile
 
