@@ -267,7 +267,9 @@ class Control:
         asked = await fields_of(request)
         asked.pop("id", None)
         names = [each.name for each in PERSONAS]
-        fault = parse_fault(asked, self.endpoints, FORMATS, names)
+        # Salesforce's own links lead to /services, without the prefix.
+        known = [*self.endpoints, "/services/{path:path}"]
+        fault = parse_fault(asked, known, FORMATS, names)
         added = self.switchboard.faults.add(fault)
         return _done(request, added.model_dump(), f"fault {added.id} is set", 201, "faults")
 

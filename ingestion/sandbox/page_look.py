@@ -110,7 +110,13 @@ document.querySelectorAll('[data-kinds]').forEach(field => {
 });
 const copy = document.getElementById('copy');
 copy.addEventListener('click', async () => {
-  await navigator.clipboard.writeText(document.getElementById('variables').textContent);
-  copy.textContent = 'Copied';
+  const variables = document.getElementById('variables');
+  try {
+    await navigator.clipboard.writeText(variables.textContent);
+    copy.textContent = 'Copied';
+  } catch (error) {
+    getSelection().selectAllChildren(variables);
+    copy.textContent = 'Selected: press Ctrl-C';
+  }
 });
 """
