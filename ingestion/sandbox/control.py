@@ -31,7 +31,7 @@ from ingestion.sandbox.faults import (
 from ingestion.sandbox.page import Shown, live_part, page
 from ingestion.sandbox.personas import PERSONAS, Persona
 from ingestion.sandbox.salesforce_store import SalesforceStore
-from ingestion.sandbox.traffic import Switchboard
+from ingestion.sandbox.traffic import OWN_PATHS, Switchboard
 from ingestion.sandbox.webhook_formats import FORMATS
 from ingestion.sandbox.webhook_outbox import STATES, Delivery
 from ingestion.sandbox.webhook_sender import Sender
@@ -78,6 +78,7 @@ class Control:
         self.acts = acts
         self.clock = clock
         self.endpoints: list[str] = []
+        self._fault_paths: list[str] = []
         self._resets: list[Callable[[], None]] = [
             store.reset, acts.reset, sender.forget, switchboard.clear
         ]  # fmt: skip
@@ -115,14 +116,19 @@ class Control:
 
     def learn_endpoints(self, paths: Iterable[str]) -> None:
         """Which addresses exist, once every system is mounted: what faults can be set for."""
-        known = [
-            path
-            for path in dict.fromkeys(path.rstrip("/") for path in paths)
-            if path and not path.startswith(("/sandbox", "/truth", "/services"))
-        ]
+        known = {path.rstrip("/") for path in paths}
+        known = {path for path in known if path and not path.startswith(OWN_PATHS)}
         data = "/salesforce/services/data/{version}"
-        known += [data + path for path in SALESFORCE_ENDPOINTS]
-        self.endpoints = sorted(path for path in known if not path.endswith("/{path:path}"))
+        listed = known | {data + path for path in SALESFORCE_ENDPOINTS}
+        self.endpoints = sorted(
+            path
+            for path in listed
+            if "{path:path}" not in path and not path.startswith("/services")
+        )
+        # A system's answer to what it does not know is no endpoint; one route for many is.
+        self._fault_paths = [
+            path for path in listed if path.count("/") > 2 or "{path:path}" not in path
+        ]
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
@@ -267,9 +273,7 @@ class Control:
         asked = await fields_of(request)
         asked.pop("id", None)
         names = [each.name for each in PERSONAS]
-        # Salesforce's own links lead to /services, without the prefix.
-        known = [*self.endpoints, "/services/{path:path}"]
-        fault = parse_fault(asked, known, FORMATS, names)
+        fault = parse_fault(asked, self._fault_paths, FORMATS, names)
         added = self.switchboard.faults.add(fault)
         return _done(request, added.model_dump(), f"fault {added.id} is set", 201, "faults")
 
