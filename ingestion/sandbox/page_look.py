@@ -70,7 +70,7 @@ code,pre{font:.86rem/1.5 ui-monospace,monospace}
 code{background:var(--code);border-radius:.25rem;padding:.05rem .3rem;overflow-wrap:anywhere}
 pre{background:var(--code);border-radius:.5rem;padding:.8rem 1rem;overflow:auto;margin:.5rem 0}
 details summary{cursor:pointer}
-.counts{display:grid;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr));gap:.1rem 1.2rem;
+.counts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(17rem,100%),1fr));gap:.1rem 1.2rem;
 margin:.6rem 0;font-size:.9rem}
 .counts div{display:flex;justify-content:space-between;border-bottom:1px dotted var(--line)}
 footer{max-width:76rem;margin:2.5rem auto 2rem;padding:0 1rem;color:var(--soft);font-size:.88rem}
