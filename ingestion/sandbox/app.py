@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ingestion.settings import Settings
 
 DEFAULT_EDGE_URL = "http://127.0.0.1:8321"
+STOP_SECONDS = 3
 
 
 def system_clock() -> datetime:
@@ -183,6 +184,10 @@ def serve(
         chosen_seed, chosen_anchor, path, tokens, clock,
         edge=edge_of(settings, chosen_seed, edge_url),
     )  # fmt: skip
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    # A fault may hold a connection for an hour; stopping does not wait for it.
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_SECONDS
+    )
+    server = uvicorn.Server(config)
     with closing(listener), suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +23,7 @@ from ingestion.sandbox.faults import Fault, FaultList
 from ingestion.sandbox.partial_batch import split_batch
 from ingestion.sandbox.world import World, build_world
 
+ROOT = Path(__file__).parents[2]
 ANCHOR = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 TOKENS = Tokens()
 HUBSPOT = {"authorization": f"Bearer {TOKENS.hubspot_token}"}
@@ -119,6 +125,38 @@ def test_a_reset_ends_the_connection_at_once(sandbox: httpx.Client, after_commit
         upsert(sandbox, 2)
     assert bool(written(sandbox)) == after_commit
     assert log(sandbox, UPSERT) == [(None, "reset")]
+
+
+def test_a_held_connection_does_not_keep_the_sandbox_from_stopping(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from ingestion.settings import Settings; "
+        "from ingestion.sandbox.app import serve; "
+        "serve(Settings(home=Path(sys.argv[1])), 0, announce=lambda url: print(url, flush=True))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        with httpx.Client(base_url=url, timeout=60) as client:
+            set_fault(client, kind="timeout", path_prefix=OWNERS, seconds=600)
+            held = threading.Thread(target=_ignored, args=(f"{url}{OWNERS}",), daemon=True)
+            held.start()
+            while client.get("/sandbox/faults").json():
+                time.sleep(0.02)
+        process.terminate()
+        assert process.wait(30) is not None
+    finally:
+        process.kill()
+
+
+def _ignored(url: str) -> None:
+    with contextlib.suppress(httpx.HTTPError):
+        httpx.get(url, headers=HUBSPOT, timeout=120)
 
 
 # ---- a bad answer -------------------------------------------------------------------------------
