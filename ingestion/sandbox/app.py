@@ -3,22 +3,26 @@ and a switchboard."""
 
 from __future__ import annotations
 
-import html
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ingestion.home import require_home
 from ingestion.listening import listen
-from ingestion.sandbox.credentials import Tokens, environment
+from ingestion.sandbox.credentials import Tokens, webhook_secrets
 from ingestion.sandbox.world import World, build_world
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from ingestion.sandbox.webhook_sender import Edge
     from ingestion.settings import Settings
+
+DEFAULT_EDGE_URL = "http://127.0.0.1:8321"
+STOP_SECONDS = 3
 
 
 def system_clock() -> datetime:
@@ -49,6 +53,23 @@ def stored_anchor(state_path: Path, seed: int) -> datetime | None:
     return datetime.fromisoformat(row[0]) if row else None
 
 
+def edge_of(settings: Settings, seed: int, url: str | None = None) -> Edge:
+    """Where webhooks go: the edge of these settings, or `url`.
+
+    They are signed with the first secret that is set for a system, as the edge would take it, and
+    with the sandbox's own where none is.
+    """
+    from ingestion.sandbox.webhook_sender import Edge
+
+    secrets = webhook_secrets(seed)
+    for system in secrets:
+        given = settings.webhook_secrets(system)
+        secrets[system] = given[0] if given else secrets[system]
+    here = "127.0.0.1" if settings.edge_host in ("0.0.0.0", "::") else settings.edge_host
+    target = url or f"http://{here}:{settings.edge_port}"
+    return Edge(target, secrets, settings.edge_public_url)
+
+
 def create_app(
     seed: int,
     anchor: datetime,
@@ -56,31 +77,46 @@ def create_app(
     tokens: Tokens | None = None,
     clock: Callable[[], datetime] = system_clock,
     world: World | None = None,
+    edge: Edge | None = None,
 ) -> FastAPI:
     """The sandbox as an ASGI app.
 
     `state_path` keeps writes over restarts (None: memory only); `clock` stamps them. `world` spares
-    the build when the caller has it already. The world and the Salesforce store hang on
-    `app.state`.
+    the build when the caller has it already. `edge` is where personas' webhooks go. The world and the
+    Salesforce store hang on `app.state`.
     """
-    import orjson
-    from fastapi import FastAPI, Request
-    from fastapi.responses import HTMLResponse, Response
+    from fastapi import FastAPI, routing
 
+    from ingestion.sandbox.acts import Acts
     from ingestion.sandbox.calendar import CalendarApi
+    from ingestion.sandbox.control import Control
     from ingestion.sandbox.hubspot import HubSpotApi
     from ingestion.sandbox.salesforce import SalesforceApi
     from ingestion.sandbox.salesforce_store import SalesforceStore
-    from ingestion.sandbox.traffic import Fault, Switchboard, TrafficMiddleware
+    from ingestion.sandbox.stage import Stage
+    from ingestion.sandbox.traffic import Switchboard, TrafficMiddleware
+    from ingestion.sandbox.webhook_outbox import Outbox
+    from ingestion.sandbox.webhook_sender import Edge, Sender
 
     held = tokens or Tokens()
-    built = world or build_world(seed, anchor)
+    stage = Stage(world or build_world(seed, anchor))
+    built = stage.world
     store = SalesforceStore(built, state_path, clock)
-    switchboard = Switchboard(clock)
+    switchboard = Switchboard(clock, built.seed)
+    world_key = f"{built.seed}|{built.anchor.isoformat()}"
+    outbox = Outbox(world_key, state_path)
+    target = edge or Edge(DEFAULT_EDGE_URL, webhook_secrets(built.seed))
+    sender = Sender(outbox, switchboard.faults, target, clock)
+    acts = Acts(stage, sender, world_key, state_path, clock)
+    control = Control(built, store, switchboard, sender, acts, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        sender.start()
         yield
+        await asyncio.to_thread(sender.stop)
+        acts.close()
+        outbox.close()
         store.close()
 
     # The interactive docs load scripts from a CDN; a sandbox stays on the loopback.
@@ -90,62 +126,8 @@ def create_app(
     app.state.world = built
     app.state.store = store
     app.state.switchboard = switchboard
+    app.include_router(control.router())
 
-    def answer(content: Any, status: int = 200) -> Response:
-        return Response(orjson.dumps(content), status, media_type="application/json")
-
-    async def index(request: Request) -> HTMLResponse:
-        return HTMLResponse(_index_page(built, str(request.base_url)))
-
-    @app.get("/truth")
-    async def truth() -> Response:
-        return answer(
-            {
-                "seed": built.seed,
-                "anchor": built.anchor.isoformat(),
-                "people": built.truth,
-                "hubspot_merges": built.hubspot_merges,
-                "personas": built.personas,
-            }
-        )
-
-    @app.get("/sandbox/world")
-    async def world_facts() -> Response:
-        return answer(
-            {
-                "seed": built.seed,
-                "anchor": built.anchor.isoformat(),
-                "counts": built.counts(),
-                "salesforce_now": store.counts(),
-            }
-        )
-
-    @app.get("/sandbox/requests")
-    async def requests(path_prefix: str = "", after: int = 0) -> Response:
-        found = switchboard.requests(path_prefix, after)
-        return answer({"count": len(found), "requests": found})
-
-    @app.get("/sandbox/faults")
-    async def faults() -> Response:
-        return answer([fault.model_dump() for fault in switchboard.faults()])
-
-    async def add_fault(request: Request) -> Response:
-        try:
-            fault = Fault.model_validate_json(await request.body())
-        except ValueError as error:
-            return answer({"detail": str(error)}, 422)
-        switchboard.add_fault(fault)
-        return answer(fault.model_dump(), 201)
-
-    @app.post("/sandbox/reset")
-    async def reset() -> Response:
-        store.reset()
-        switchboard.clear()
-        return answer({"reset": True})
-
-    # Plain routes: FastAPI cannot resolve annotations of names imported inside a function.
-    app.add_route("/", index, methods=["GET"])
-    app.add_route("/sandbox/faults", add_fault, methods=["POST"])
     salesforce = SalesforceApi(store, held)
     calendar = CalendarApi(built, held)
     app.include_router(salesforce.router(), prefix="/salesforce")
@@ -156,6 +138,10 @@ def create_app(
     app.include_router(calendar.router(), prefix="/calendar/v3")
     app.include_router(calendar.router(), prefix="/calendar")
     app.include_router(HubSpotApi(built, held).router(), prefix="/hubspot")
+    # Newer FastAPI keeps included routers folded up; before, `routes` had every route itself.
+    every_route = getattr(routing, "iter_route_contexts", iter)
+    paths = (str(getattr(route, "path", "")) for route in every_route(app.routes))
+    control.learn_endpoints(paths)
     app.add_middleware(TrafficMiddleware, switchboard=switchboard)
     return app
 
@@ -170,13 +156,15 @@ def serve(
     tokens: Tokens | None = None,
     clock: Callable[[], datetime] = system_clock,
     reset: bool = False,
+    edge_url: str | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> None:
     """Serves the sandbox until interrupted.
 
     Without `anchor` the world of the last run is continued; the first run, and one with `reset`,
     ends it at the current hour. State is under `<home>/sandbox/`. `announce` hears the address once
-    it is ours. ADDRESS_UNAVAILABLE when it cannot be listened on.
+    it is ours. Personas' webhooks go to `edge_url`, else to the edge of the settings.
+    ADDRESS_UNAVAILABLE when it cannot be listened on.
     """
     import uvicorn
 
@@ -192,42 +180,14 @@ def serve(
         path.unlink(missing_ok=True)
     hour = clock().astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     chosen_anchor = anchor or stored_anchor(path, chosen_seed) or hour
-    app = create_app(chosen_seed, chosen_anchor, path, tokens, clock)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    app = create_app(
+        chosen_seed, chosen_anchor, path, tokens, clock,
+        edge=edge_of(settings, chosen_seed, edge_url),
+    )  # fmt: skip
+    # A fault may hold a connection for an hour; stopping does not wait for it.
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_SECONDS
+    )
+    server = uvicorn.Server(config)
     with closing(listener), suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
-
-
-def _index_page(world: World, base_url: str) -> str:
-    """A plain page of what is here: nothing on it comes from another host."""
-    counts = "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{count}</td></tr>"
-        for name, count in world.counts().items()
-    )
-    variables = "\n".join(
-        f"export {name}={value}" for name, value in environment(base_url, world.seed).items()
-    )
-    links = "".join(
-        f'<li><a href="{path}">{path}</a> {html.escape(text)}</li>'
-        for path, text in (
-            ("/truth", "who is whom, as known to the simulation"),
-            ("/sandbox/world", "seed, anchor, counts"),
-            ("/sandbox/requests", "calls received so far"),
-            (
-                "/sandbox/faults",
-                "faults waiting (POST one: path_prefix, status, times, after_commit)",
-            ),
-        )
-    )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Handoff sandbox</title>
-<style>body{{font:15px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}}
-td{{padding:0 1rem 0 0}}pre{{background:#f4f4f4;padding:1rem;overflow:auto}}</style></head><body>
-<h1>Handoff sandbox</h1>
-<p>A simulated company, seed {world.seed}, history up to {world.anchor.isoformat()}:
-HubSpot under <code>/hubspot</code>, Salesforce under <code>/salesforce</code>,
-Google Calendar under <code>/calendar</code>. Nobody here exists.</p>
-<ul>{links}</ul>
-<h2>Records</h2><table>{counts}</table>
-<h2>Point Handoff here</h2><pre>{html.escape(variables)}</pre>
-</body></html>"""

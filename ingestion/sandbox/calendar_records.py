@@ -94,40 +94,62 @@ class CalendarRecords:
         sequence: int = 0,
         event_type: str = "default",
     ) -> None:
-        rng = self.draft.draw["calendar"]
-        zone = ZoneInfo(rep.time_zone)
-        event_id = google_event_id(rng)
-        attendees: list[Record] = [
-            {"email": rep.email, "organizer": True, "self": True, "responseStatus": "accepted"}
-        ]
-        if attendee:
-            answer = "declined" if status == "cancelled" else "accepted"
-            attendees.append({"email": attendee, "responseStatus": answer})
         self.events[rep.email].append(
-            {
-                "kind": "calendar#event",
-                "id": event_id,
-                "etag": f'"{int(updated.timestamp()) * 2}000"',
-                "iCalUID": f"{event_id}@{OWN_DOMAIN}",
-                "status": status,
-                "eventType": event_type,
-                "summary": summary,
-                "start": {
-                    "dateTime": starts_at.astimezone(zone).isoformat(timespec="seconds"),
-                    "timeZone": rep.time_zone,
-                },
-                "end": {
-                    "dateTime": (starts_at + timedelta(minutes=minutes))
-                    .astimezone(zone)
-                    .isoformat(timespec="seconds"),
-                    "timeZone": rep.time_zone,
-                },
-                "organizer": {"email": rep.email, "self": True},
-                "creator": {"email": rep.email, "self": True},
-                "attendees": attendees,
-                "sequence": sequence,
-                "created": hubspot_time(created),
-                "updated": hubspot_time(updated),
-                "extendedProperties": {"private": {"outcome": outcome}} if attendee else {},
-            }
-        )
+            calendar_event(
+                google_event_id(self.draft.draw["calendar"]), rep, summary, starts_at, minutes,
+                created, updated, status=status, attendee=attendee, outcome=outcome,
+                sequence=sequence, event_type=event_type,
+            )
+        )  # fmt: skip
+
+
+def calendar_event(
+    event_id: str,
+    rep: Rep,
+    summary: str,
+    starts_at: datetime,
+    minutes: int,
+    created: datetime,
+    updated: datetime,
+    *,
+    status: str = "confirmed",
+    attendee: str | None = None,
+    outcome: str = "",
+    sequence: int = 0,
+    event_type: str = "default",
+) -> Record:
+    """An event of the rep's calendar as the Calendar API shows it; with `attendee`, a meeting with a
+    prospect."""
+    zone = ZoneInfo(rep.time_zone)
+    attendees: list[Record] = [
+        {"email": rep.email, "organizer": True, "self": True, "responseStatus": "accepted"}
+    ]
+    if attendee:
+        answer = "declined" if status == "cancelled" else "accepted"
+        attendees.append({"email": attendee, "responseStatus": answer})
+    return {
+        "kind": "calendar#event",
+        "id": event_id,
+        "etag": f'"{int(updated.timestamp()) * 2}000"',
+        "iCalUID": f"{event_id}@{OWN_DOMAIN}",
+        "status": status,
+        "eventType": event_type,
+        "summary": summary,
+        "start": {
+            "dateTime": starts_at.astimezone(zone).isoformat(timespec="seconds"),
+            "timeZone": rep.time_zone,
+        },
+        "end": {
+            "dateTime": (starts_at + timedelta(minutes=minutes))
+            .astimezone(zone)
+            .isoformat(timespec="seconds"),
+            "timeZone": rep.time_zone,
+        },
+        "organizer": {"email": rep.email, "self": True},
+        "creator": {"email": rep.email, "self": True},
+        "attendees": attendees,
+        "sequence": sequence,
+        "created": hubspot_time(created),
+        "updated": hubspot_time(updated),
+        "extendedProperties": {"private": {"outcome": outcome}} if attendee else {},
+    }

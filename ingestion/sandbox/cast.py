@@ -120,7 +120,8 @@ class Person:
 class Cast:
     """Everybody: the reps and campaigns of the vendor, the companies and people of the market.
 
-    `outsiders` are the university and the competitor, which HubSpot knows as companies too.
+    `outsiders` are the university, the competitor and the personas' companies, which HubSpot knows
+    as companies too.
     """
 
     reps: tuple[Rep, ...]

@@ -37,6 +37,11 @@ def webhook_secret_hubspot(seed: int) -> str:
     )
 
 
+def webhook_secrets(seed: int) -> dict[str, str]:
+    """The secret of every system that sends webhooks."""
+    return {"web": webhook_secret_web(seed), "hubspot": webhook_secret_hubspot(seed)}
+
+
 def environment(base_url: str, seed: int = 7, tokens: Tokens | None = None) -> dict[str, str]:
     """HANDOFF_* variables that make Handoff talk to a sandbox at `base_url` (e.g.
     http://127.0.0.1:8322)."""

@@ -61,10 +61,6 @@ class HubSpotApi:
         """Serves the portal of `world` to holders of `tokens`."""
         self.world = world
         self.tokens = tokens
-        self._by_id = {
-            name: {str(row["id"]): row for row in world.hubspot[name]}
-            for name in DEFAULT_PROPERTIES
-        }
 
     def router(self) -> APIRouter:
         """All routes, without prefix."""
@@ -153,7 +149,9 @@ class HubSpotApi:
         """One object; the id of a merged contact answers with the contact that replaced it."""
         kind = _kind(request)
         object_id = request.path_params["object_id"]
-        row = self._by_id[kind].get(self.world.hubspot_merges.get(object_id, object_id))
+        wanted = self.world.hubspot_merges.get(object_id, object_id)
+        # Personas make new records while we serve: there is no index that could be stale.
+        row = next((row for row in self.world.hubspot[kind] if row["id"] == wanted), None)
         if row is None:
             raise ApiError(404, "OBJECT_NOT_FOUND", "resource not found")
         return _shown(row, _properties(kind, request.query_params.get("properties"))), 1

@@ -12,7 +12,7 @@ from ingestion.sandbox.draft import HISTORY_DAYS, Draft, Record
 from ingestion.sandbox.spelling import hubspot_time, other_case
 from ingestion.sandbox.vocabulary import LEGAL_BASES
 
-_EVENT_TYPES = {
+EVENT_TYPES = {
     "page_view": "e_visited_page",
     "email_open": "e_opened_email_v2",
     "email_click": "e_clicked_link_in_email_v2",
@@ -48,7 +48,7 @@ class HubSpotRecords:
         email = person.email
         if person.segment == "shared_mailbox" and int(person.key[-4:]) % 3 == 1:
             email = email.capitalize()
-        first = self._contact(
+        first = self.contact(
             person, email, self.draft.phone(person, style), seen_at, last_at, legal_basis, spelling
         )
         ids = [str(first["id"])]
@@ -58,7 +58,7 @@ class HubSpotRecords:
             )
             joined = max(joined, seen_at + timedelta(minutes=20))
             other_email = person.alias if by_phone else other_case(person.email, rng)
-            second = self._contact(
+            second = self.contact(
                 person, other_email, self.draft.phone(person, style + 1), joined,
                 max(joined, last_at),
                 legal_basis, spelling + 1,
@@ -73,9 +73,9 @@ class HubSpotRecords:
             self.contacts.append(first)
         for step in steps:
             at_second = len(ids) > 1 and rng.random() < 0.35
-            self._event(person, ids[1] if at_second else ids[0], step)
+            self.event(person, ids[1] if at_second else ids[0], step)
 
-    def _contact(
+    def contact(
         self,
         person: Person,
         email: str,
@@ -85,6 +85,7 @@ class HubSpotRecords:
         legal_basis: str,
         spelling: int,
     ) -> Record:
+        """A contact under a new id, entered into the truth; `contacts` is the caller's to extend."""
         rng = self.draft.draw["hubspot"]
         self._contact_number += rng.randrange(1, 40)
         contact_id = str(self._contact_number)
@@ -142,7 +143,7 @@ class HubSpotRecords:
         last_modified = max(str(first["updatedAt"]), str(second["updatedAt"]))
         merged_at = datetime.fromisoformat(last_modified) + timedelta(hours=1)
         email = str(first["properties"]["email"])
-        third = self._contact(
+        third = self.contact(
             person, email, first["properties"]["phone"], merged_at, merged_at, "", 0
         )
         kept = {
@@ -159,7 +160,8 @@ class HubSpotRecords:
         }
         self.draft.traits[person.key].append("hubspot_merged")
 
-    def _event(self, person: Person, contact_id: str, step: Step) -> None:
+    def event(self, person: Person, contact_id: str, step: Step) -> None:
+        """The event occurrence of one step, with its campaign."""
         rng = self.draft.draw["hubspot"]
         properties: Record = {}
         campaign = person.campaign
@@ -191,7 +193,7 @@ class HubSpotRecords:
                 "id": random_uuid(rng),
                 "objectType": "CONTACT",
                 "objectId": contact_id,
-                "eventType": _EVENT_TYPES[step.kind],
+                "eventType": EVENT_TYPES[step.kind],
                 "occurredAt": hubspot_time(step.at),
                 "properties": properties,
             }

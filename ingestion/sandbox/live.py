@@ -4,6 +4,7 @@ expects them."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -14,6 +15,7 @@ from ingestion.sandbox.vocabulary import COUNTRIES, FIRST_NAMES, LAST_NAMES, SEN
 from ingestion.sandbox.world import World
 
 NOTICE_VERSION = "2026-01"
+CONTACT_FIELDS = ("email", "first_name", "last_name", "company", "phone", "country", "job_title")
 
 
 def form_submit_body(world: World, index: int, now: datetime) -> dict[str, Any]:
@@ -33,26 +35,44 @@ def form_submit_body(world: World, index: int, now: datetime) -> dict[str, Any]:
     else:
         who = _stranger(rng, index)
         form_id, page = "contact_sales", "/contact"
+    return form_body(
+        who,
+        form_id,
+        page,
+        f"anon-{rng.getrandbits(64):016x}",
+        now,
+        {"email": True, "notice_version": NOTICE_VERSION},
+    )
+
+
+def form_body(
+    who: Mapping[str, Any],
+    form_id: str,
+    page: str,
+    anonymous_id: str,
+    now: datetime,
+    consent: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """A submitted form in the shape {type, timestamp, data} of the web site's webhook.
+
+    `who` has the contact fields; `consent` None: the form asked nobody.
+    """
+    data: dict[str, Any] = {
+        "form_id": form_id,
+        "url": f"{SITE}{page}",
+        "referrer": "https://www.google.com/",
+        **{name: who[name] for name in CONTACT_FIELDS if who.get(name) is not None},
+        "utm_source": "google",
+        "utm_medium": "cpc",
+        "utm_campaign": "search-brand",
+        "anonymous_id": anonymous_id,
+    }
+    if consent is not None:
+        data["consent"] = dict(consent)
     return {
         "type": "form.submitted",
         "timestamp": now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "data": {
-            "form_id": form_id,
-            "url": f"{SITE}{page}",
-            "referrer": "https://www.google.com/",
-            "email": who["email"],
-            "first_name": who["first_name"],
-            "last_name": who["last_name"],
-            "company": who["company"],
-            "phone": who["phone"],
-            "country": who["country"],
-            "job_title": who["job_title"],
-            "utm_source": "google",
-            "utm_medium": "cpc",
-            "utm_campaign": "search-brand",
-            "anonymous_id": f"anon-{rng.getrandbits(64):016x}",
-            "consent": {"email": True, "notice_version": NOTICE_VERSION},
-        },
+        "data": data,
     }
 
 

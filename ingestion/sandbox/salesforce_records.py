@@ -97,10 +97,10 @@ class SalesforceRecords:
         if person.segment == "engaged" and rng.random() < 0.3:
             self._sf_contact(person, rep, created, created)
             return
-        lead = self._lead(person, rep, created)
+        lead = self.lead(person, rep, created)
         is_double = rng.random() < 0.07 and person.segment in ("engaged", "newsletter")
         if is_double and person.phone is not None:
-            loser = self._lead(person, rep, created + timedelta(days=1))
+            loser = self.lead(person, rep, created + timedelta(days=1))
             merged_at = min(created + timedelta(days=6), self.draft.anchor - timedelta(hours=1))
             loser |= {
                 "IsDeleted": True,
@@ -132,7 +132,8 @@ class SalesforceRecords:
             phone = None
         return email, phone
 
-    def _lead(self, person: Person, rep: Rep, created: datetime) -> Record:
+    def lead(self, person: Person, rep: Rep, created: datetime) -> Record:
+        """A lead of the person, entered into the truth."""
         rng = self.draft.draw["salesforce"]
         email, phone = self._spelled(person, rng)
         company = person.company
@@ -229,7 +230,7 @@ class SalesforceRecords:
     def _work_lead(self, person: Person, rep: Rep, created: datetime, asked: datetime) -> None:
         """A lead sales picked up: first touch, perhaps a meeting, perhaps an opportunity."""
         rng = self.draft.draw["salesforce"]
-        lead = self._lead(person, rep, created)
+        lead = self.lead(person, rep, created)
         modified = asked
         if rng.random() < 0.85:
             # Median first touch of about two hours; the slow tail is what an SLA report is for.

@@ -7,7 +7,7 @@ modules' part.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ingestion.sandbox.behaviour import steps_of
@@ -15,6 +15,8 @@ from ingestion.sandbox.calendar_records import CalendarRecords
 from ingestion.sandbox.cast import Person, Rep, draw_cast
 from ingestion.sandbox.draft import Draft, Record
 from ingestion.sandbox.hubspot_records import HubSpotRecords
+from ingestion.sandbox.persona_records import record_personas
+from ingestion.sandbox.personas import COMPANIES, PERSONAS
 from ingestion.sandbox.salesforce_records import SalesforceRecords
 from ingestion.sandbox.spelling import phone_text
 
@@ -25,7 +27,8 @@ class World:
 
     `hubspot`: contacts, companies, owners, campaigns, events. `hubspot_merges`: old contact id →
     the id that replaced it. `salesforce`: records by sObject. `calendar`: events by rep e-mail.
-    `truth`: one entry per person. `personas`: people about to ask for a demo, for live traffic.
+    `truth`: one entry per person, the named personas last. `personas`: people about to ask for a
+    demo, for live traffic; the named ones stand in personas.py.
     """
 
     seed: int
@@ -67,13 +70,14 @@ class World:
 def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
     """The world of `seed` over the 120 days before `anchor` (aware; cut to whole seconds).
 
-    The people, companies and ids depend on the seed alone; `anchor` only shifts their history in
+    `people` are drawn; the named personas come on top. The people, companies and ids depend on the seed alone; `anchor` only shifts their history in
     time.
     """
     if anchor.tzinfo is None:
         raise ValueError(f"anchor {anchor!r} has no time zone; pass an aware datetime")
     until = anchor.astimezone(UTC).replace(microsecond=0)
-    cast = draw_cast(seed, people)
+    drawn = draw_cast(seed, people)
+    cast = replace(drawn, outsiders=(*drawn.outsiders, *COMPANIES))
     draft = Draft(seed, until, cast)
     calendar = CalendarRecords(draft)
     salesforce = SalesforceRecords(draft, calendar)
@@ -85,6 +89,7 @@ def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
         if person.segment != "sales_sourced" and not draft.is_typed_into_crm(person):
             hubspot.record(person, steps)
         salesforce.record(person, steps)
+    record_personas(draft, hubspot, salesforce)
     calendar.fill()
     for rows in calendar.events.values():
         rows.sort(key=lambda row: (str(row["updated"]), str(row["id"])))
@@ -104,7 +109,10 @@ def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
         hubspot_merges=hubspot.merges,
         salesforce=salesforce.records,
         calendar=calendar.events,
-        truth=[_truth(draft, person) for person in cast.people],
+        truth=[
+            *(_truth(draft, person) for person in cast.people),
+            *({**_truth(draft, each.person), "persona": each.name} for each in PERSONAS),
+        ],
         personas=[_persona(draft, p) for p in cast.people if p.segment == "persona"],
     )
 

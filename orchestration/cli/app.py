@@ -399,8 +399,17 @@ def sandbox(
     reset: Annotated[
         bool, typer.Option("--reset", help="Forget everything written to it before.")
     ] = False,
+    edge_url: Annotated[
+        str | None,
+        typer.Option(
+            "--edge-url", help="Where its webhooks go; default: the edge of HANDOFF_EDGE_PORT here."
+        ),
+    ] = None,
 ) -> None:
-    """Serve a simulated company: a HubSpot-shaped MAP, a Salesforce-shaped CRM and a calendar over HTTP."""
+    """Serve a simulated company: a HubSpot-shaped MAP, a Salesforce-shaped CRM and a calendar over HTTP.
+
+    Its page, at the address printed, has the personas, the faults and what was sent and received.
+    """
     from ingestion.sandbox.app import serve as serve_sandbox
     from ingestion.sandbox.credentials import environment
 
@@ -412,7 +421,58 @@ def sandbox(
         for name, value in environment(url, chosen_seed).items():
             print(f"export {name}='{value}'", flush=True)
 
-    serve_sandbox(settings, port, seed=chosen_seed, reset=reset, announce=announce)
+    serve_sandbox(
+        settings, port, seed=chosen_seed, reset=reset, edge_url=edge_url, announce=announce
+    )
+
+
+@app.command("sandbox-replay")
+def sandbox_replay(
+    ids: Annotated[
+        list[str] | None, typer.Option("--id", help="Id of a webhook; may be given more than once.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", metavar="INSTANT", help="Sent at or after (ISO 8601)."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="INSTANT", help="Sent before (ISO 8601).")
+    ] = None,
+    persona: Annotated[str | None, typer.Option(help="Sent by this persona.")] = None,
+    system: Annotated[str | None, typer.Option(help="Sent by this system.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="In this state now, e.g. refused, failed or withheld.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="The sandbox; default: HANDOFF_SANDBOX_PORT on this machine.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what would be sent again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let the sandbox send webhooks again: the same messages with fresh signatures, so that each still counts once."""
+    from orchestration.cli.screens import print_replayed
+    from orchestration.sandbox_replay import replay
+
+    given = {
+        "ids": ids, "from": since, "to": until, "persona": persona, "system": system, "state": state
+    }  # fmt: skip
+    wanted = {name: value for name, value in given.items() if value}
+    if not wanted:
+        raise HandoffError(
+            "BAD_REQUEST",
+            "nothing says which webhooks",
+            remedy="Give --id, --from, --to, --persona, --system or --state.",
+        )
+    target = url or f"http://127.0.0.1:{Settings().sandbox_port}"
+    done = replay(target, wanted, dry_run=dry_run)
+    if as_json:
+        _print_json(done.as_dict())
+    else:
+        print_replayed(done, dry_run=dry_run)
+    if not dry_run and done.count("delivered") < len(done.webhooks):
+        raise typer.Exit(EXIT_OUTSIDE)
 
 
 @app.command()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orchestration.explain import Explanation
     from orchestration.micro_batch import Batch, RunReport
     from orchestration.push import Planned
+    from orchestration.sandbox_replay import Replayed
     from orchestration.side_build import Build
 
 _STATE_STYLES = {"ok": "green", "warning": "yellow", "wrong": "bold red"}
@@ -473,6 +474,31 @@ def _print_latency(console: Console, rows: Sequence[dict[str, Any]]) -> None:
         console.print(
             f"  slowest step: {slowest['stage']} ({slowest['p50']:.1f} s)", style="yellow"
         )
+
+
+def print_replayed(done: Replayed, *, dry_run: bool) -> None:
+    """Webhooks that were or would be sent again, and what became of them."""
+    console = _console()
+    table = _table("webhook", "sent", "persona", "type", "attempts", "state", "answer")
+    for row in done.webhooks:
+        answer = row["status"] if row["status"] is not None else row["error"] or ""
+        table.add_row(
+            row["id"],
+            _when(datetime.fromisoformat(row["at"])),
+            str(row["persona"] or ""),
+            row["type"],
+            str(row["attempt_count"]),
+            row["state"],
+            str(answer),
+        )
+    console.print(table)
+    if dry_run:
+        console.print(f"{len(done.webhooks)} would be sent again; nothing was sent")
+        return
+    delivered, total = done.count("delivered"), len(done.webhooks)
+    console.print(
+        f"{delivered} of {total} delivered", style="green" if delivered == total else "yellow"
+    )
 
 
 def print_demo(result: DemoResult) -> None:

@@ -244,17 +244,17 @@ class Company:
 @pytest.fixture(scope="session")
 def start_company(
     warm_process: WarmProcess, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Company]]:
-    """Starts simulated companies; equal until somebody writes to them."""
+) -> Iterator[Callable[..., Company]]:
+    """Starts simulated companies, equal until somebody writes to them; `edge_url` is where their webhooks go."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def start(name: str) -> Company:
+    def start(name: str, edge_url: str | None = None) -> Company:
         folder = tmp_path_factory.mktemp(name)
         port = _free_port()
         url = f"http://127.0.0.1:{port}"
         code = (
             "from datetime import datetime; from ingestion.settings import Settings; from ingestion.sandbox.app import serve; "
-            f"serve(Settings(), {port}, seed={SEED}, anchor=datetime.fromisoformat('{ANCHOR.isoformat()}'))"
+            f"serve(Settings(), {port}, seed={SEED}, anchor=datetime.fromisoformat('{ANCHOR.isoformat()}'), edge_url={edge_url!r})"
         )
         with (folder / "sandbox.log").open("wb") as log:
             processes.append(
@@ -289,7 +289,7 @@ class Ran:
 
 
 @pytest.fixture(scope="session")
-def ran(start_company: Callable[[str], Company]) -> Ran:
+def ran(start_company: Callable[..., Company]) -> Ran:
     """The company after one `handoff run`; tests that change the home take a `copied` one."""
     company = start_company("undisturbed")
     arguments = ("run", "--as-of", AS_OF)

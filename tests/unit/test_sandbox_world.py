@@ -16,6 +16,7 @@ from email_validator import validate_email
 
 from ingestion.sandbox.credentials import webhook_secret_web
 from ingestion.sandbox.live import form_submit_body, signed_form_submit
+from ingestion.sandbox.personas import PERSONAS, persona
 from ingestion.sandbox.spelling import phone_text
 from ingestion.sandbox.vocabulary import COUNTRIES
 from ingestion.sandbox.world import World, build_world
@@ -156,7 +157,7 @@ def test_every_number_a_country_can_draw_is_valid_however_it_is_typed(code: str)
 def test_other_seeds_and_sizes_keep_the_truth_complete(seed: int, people: int) -> None:
     # A Sunday in the hour that daylight saving repeats.
     other = build_world(seed, datetime(2026, 10, 25, 0, 30, tzinfo=UTC), people)
-    assert len(other.truth) == people
+    assert len(other.truth) == people + len(PERSONAS)
     test_every_record_belongs_to_exactly_one_person(other)
     test_references_inside_salesforce_resolve(other)
     test_meetings_lie_in_the_reps_working_hours(other)
@@ -164,7 +165,7 @@ def test_other_seeds_and_sizes_keep_the_truth_complete(seed: int, people: int) -
 
 def test_the_shares_are_those_of_a_believable_company(world: World) -> None:
     people = len(world.truth)
-    assert people == 400
+    assert people == 400 + len(PERSONAS)
     traits = Counter(trait for person in world.truth for trait in person["traits"])
     assert 0.08 <= traits["hubspot_duplicate"] / people <= 0.16
     assert traits["hubspot_merged"] >= 3 and traits["salesforce_merged"] >= 1
@@ -198,6 +199,8 @@ def test_shared_mailboxes_are_used_by_distinct_people(world: World) -> None:
         if "shared_mailbox" in person["traits"]:
             users.setdefault(person["emails"][0], set()).add(person["person"])
     assert len(users) >= 3
+    named = persona("shared_mailbox").person
+    assert users.pop(named.email) == {named.key}
     assert all(len(names) == 3 for names in users.values())
 
 
@@ -253,8 +256,8 @@ def test_about_one_in_six_people_gets_hot_enough_for_sales(world: World) -> None
     hot = sum(peak >= 40 for peak in peaks.values())
     assert 0.13 <= hot / len(world.truth) <= 0.24
     # Personas stand below the threshold and a demo request carries them over it.
-    for persona in world.personas:
-        now = _engagement(by_person[persona["person"]], ANCHOR)
+    for ready in world.personas:
+        now = _engagement(by_person[ready["person"]], ANCHOR)
         assert 12 <= now <= 35
 
 
