@@ -47,7 +47,13 @@ _STATE_DDL = """
     );
     alter table ops.transforms add column if not exists scope varchar default 'everything';
     create table if not exists ops.rebuilds_begun (started_at timestamptz not null);
-    create table if not exists ops.people_touched (person_id varchar not null)
+    create table if not exists ops.people_touched (person_id varchar not null);
+    create schema if not exists raw_webhooks;
+    create table if not exists raw_webhooks.attempts (
+        attempt_id bigint not null, subscriber varchar not null, kind varchar not null, message_id varchar not null, number bigint not null,
+        outcome varchar not null, code varchar, status bigint, seconds double not null, started_at timestamptz not null,
+        told_at timestamptz not null
+    )
 """
 
 
@@ -359,7 +365,12 @@ def decision_models(parsed: Manifest) -> dict[str, frozenset[str]]:
             made_of[unique_id] = frozenset(direct).union(*(gather(parent) for parent in direct))
         return made_of[unique_id]
 
-    wanted = {node.unique_id for node in parsed.nodes.values() if node.schema == "sync"}
+    # Not what is a view: it is read when something is told, and what it is made of need not be made for it.
+    wanted = {
+        node.unique_id
+        for node in parsed.nodes.values()
+        if node.schema == "sync" and node.config.materialized != "view"
+    }
     wanted = wanted.union(*(gather(unique_id) for unique_id in wanted))
     return {
         node.unique_id: gather(node.unique_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -107,7 +107,7 @@ def _probe(outbox: Outbox, name: str) -> list[Due]:
             name,
         )
         if found:
-            return [Due(*found[0], is_probe=True)]
+            return [replace(Due(*found[0]), is_probe=True)]
     return []
 
 

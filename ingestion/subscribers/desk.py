@@ -148,7 +148,13 @@ def dead_letters(outbox: Outbox, subscriber: str | None, limit: int) -> list[Dea
     )
     return [
         DeadLetter(
-            *row[:7],
+            subscriber=row[0],
+            message_id=row[1],
+            kind=row[2],
+            subject=row[3],
+            attempts=row[4],
+            code=row[5],
+            detail=row[6],
             answer=None if row[10] is None else row[10].decode("utf-8", errors="replace"),
             told_at=instant(row[7]),
             given_up_at=instant(row[8]),

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
+from orchestration.cli import webhooks
 
 EXIT_OK, EXIT_CHECKS, EXIT_USAGE, EXIT_OUTSIDE, EXIT_CONFIGURATION = range(5)
 
@@ -31,6 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+app.add_typer(webhooks.app)
 
 
 class OutputFormat(StrEnum):
