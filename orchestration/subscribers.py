@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     import duckdb
 
 LEADS, MEETINGS = "sync.sync_webhooks__leads", "sync.sync_webhooks__meetings"
+ALIASES = "sync.sync_webhooks__aliases"
 # The transform whose decisions were told last, by the instant it finished at.
 TOLD_THROUGH = "told_through"
 
 _COPIED_AT_ONCE = 50_000
+_NAMED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +132,9 @@ def copy_attempts(settings: Settings) -> int:
         contextlib.closing(Outbox(outbox_path(settings))) as outbox,
         contextlib.closing(connect(settings)) as connection,
     ):
-        row = connection.execute(
+        [(newest,)] = connection.execute(
             "select coalesce(max(attempt_id), 0) from raw_webhooks.attempts"
-        ).fetchone()
-        newest = int(row[0]) if row else 0
+        ).fetchall()
         while rows := outbox.rows(
             "select attempt_id, subscriber, attempts.kind, message_id, number, outcome, code, status, seconds, started_us, told_us "
             "from attempts join messages using (message_id) where attempt_id > ? order by attempt_id limit ?",
@@ -156,14 +157,13 @@ def _newest_batch(connection: duckdb.DuckDBPyConnection, told_through: str | Non
     after = datetime.fromisoformat(told_through) if told_through else datetime.fromtimestamp(0, UTC)
     newest = connection.execute(
         "select finished_at, since, scope, is_full_refresh from ops.transforms order by finished_at desc limit 1"
-    ).fetchone()
-    if newest is None:
+    ).fetchall()
+    if not newest:
         return None
-    finished_at, since, scope, is_full_refresh = newest
-    row = connection.execute(
+    [(finished_at, since, scope, is_full_refresh)] = newest
+    [(untold,)] = connection.execute(
         "select count(*) from ops.transforms where finished_at > ?", [after]
-    ).fetchone()
-    untold = int(row[0]) if row else 0
+    ).fetchall()
     is_next = told_through is not None and untold == 1 and not is_full_refresh
     return _Batch(finished_at, since, scope, is_next, is_known=untold == 0)
 
@@ -175,7 +175,7 @@ def _people_of(connection: duckdb.DuckDBPyConnection, batch: _Batch) -> list[str
     ).fetchall()
     if connection.execute(
         "select 1 from duckdb_tables() where schema_name = 'intermediate' and table_name = 'people_reassigned'"
-    ).fetchone():
+    ).fetchall():
         found += connection.execute(
             "select person_id from intermediate.people_reassigned where since = ?", [batch.since]
         ).fetchall()
@@ -193,15 +193,13 @@ def _lead_news(
     if not kinds or people == []:
         return []
     # Ids first: of most there is no news, and then nothing has to be read of what they say.
-    of_batch = "" if people is None else "and person_id in (select unnest($people))"
-    bound: dict[str, object] = {"since": since, "kinds": kinds}
-    if people is not None:
-        bound["people"] = list(people)
-    found = connection.execute(
-        "select message_id, decision_id, kind, person_id, happened_at "
-        f"from {LEADS} where happened_at >= $since and list_contains($kinds, kind) {of_batch}",
-        bound,
-    ).fetchall()
+    found: list[tuple[Any, ...]] = []
+    for named in [""] if people is None else _named(people, "person_id", "crossing_person_id"):
+        found += connection.execute(
+            "select message_id, decision_id, kind, person_id, happened_at "
+            f"from {LEADS} where happened_at >= $since and list_contains($kinds, kind) {named}",
+            {"since": since, "kinds": kinds},
+        ).fetchall()
     news = outbox.news([(message_id, decision_id) for message_id, decision_id, *_ in found])
     fresh = {row[0] for row, is_news in zip(found, news, strict=True) if is_news}
     if not fresh:
@@ -212,7 +210,7 @@ def _lead_news(
         happened[kind, person_id].append(happened_at)
     told_of = sorted({person_id for message_id, _, _, person_id, _ in found if message_id in fresh})
     aliases = _aliases(connection, told_of)
-    rows = _said(connection, LEADS, told_of, "trace_parent")
+    rows = _said(connection, LEADS, told_of, "crossing_person_id")
     return [
         Message(
             message_id=message_id,
@@ -255,33 +253,43 @@ def _meeting_news(
             data=orjson.loads(payload),
         )
         for message_id, decision_id, kind, person_id, payload, _, happened_at in _said(
-            connection, MEETINGS, sorted(set(fresh.values())), "null"
+            connection, MEETINGS, sorted(set(fresh.values()))
         )
         if message_id in fresh
     ]
 
 
 def _said(
-    connection: duckdb.DuckDBPyConnection, model: str, people: Sequence[str], trace_parent: str
-) -> list[tuple[Any, ...]]:
-    return connection.execute(
-        f"select message_id, decision_id, kind, person_id, cast(payload as varchar), {trace_parent}, happened_at "
-        f"from {model} where person_id in (select unnest($people))",
-        {"people": list(people)},
-    ).fetchall()
+    connection: duckdb.DuckDBPyConnection, model: str, people: Sequence[str], *columns: str
+) -> Iterator[tuple[Any, ...]]:
+    """What the model says of these people; with the names of the columns that hold who they are after the first."""
+    trace_parent = "trace_parent" if model == LEADS else "null"
+    for named in _named(people, "person_id", *columns):
+        yield from connection.execute(
+            f"select message_id, decision_id, kind, person_id, cast(payload as varchar), {trace_parent}, happened_at "
+            f"from {model} where true {named}"
+        ).fetchall()
 
 
 def _aliases(
     connection: duckdb.DuckDBPyConnection, people: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = defaultdict(list)
-    for person_id, alias in connection.execute(
-        "select person_id, alias_person_id from sync.sync_webhooks__aliases where person_id in (select unnest($people)) "
-        "and alias_person_id <> person_id",
-        {"people": list(people)},
-    ).fetchall():
-        found[person_id].append(alias)
+    for named in _named(people, "person_id"):
+        for person_id, alias in connection.execute(
+            f"select person_id, alias_person_id from {ALIASES} where alias_person_id <> person_id {named}"
+        ).fetchall():
+            found[person_id].append(alias)
     return {person_id: tuple(sorted(aliases)) for person_id, aliases in found.items()}
+
+
+def _named(people: Sequence[str], *columns: str) -> Iterator[str]:
+    """Conditions that name the people one by one, so many at a time: the index is asked for values, and for a subquery under a view it is
+    not (docs/decisions/0014)."""
+    for start in range(0, len(people), _NAMED_AT_ONCE):
+        part = people[start : start + _NAMED_AT_ONCE]
+        names = ", ".join("'" + person_id.replace("'", "''") + "'" for person_id in part)
+        yield "".join(f" and {column} in ({names})" for column in columns)
 
 
 def _with_personal_fields(
@@ -293,10 +301,9 @@ def _with_personal_fields(
     people = sorted({message.subject for message in messages})
     held = {
         person_id: {"email": email, "phone": phone, "first_name": first, "last_name": last}
+        for named in _named(people, "person_id")
         for person_id, email, phone, first, last in connection.execute(
-            "select person_id, email, phone, first_name, last_name from marts.dim_people "
-            "where person_id in (select unnest($people)) and not is_deleted",
-            {"people": people},
+            f"select person_id, email, phone, first_name, last_name from marts.dim_people where not is_deleted {named}"
         ).fetchall()
     }
     reps = {
@@ -334,12 +341,11 @@ def _consented(
     connection: duckdb.DuckDBPyConnection, people: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = defaultdict(list)
-    for person_id, destination in connection.execute(
-        "select person_id, destination from intermediate.int_consents__destinations "
-        "where person_id in (select unnest($people)) and is_consented",
-        {"people": list(people)},
-    ).fetchall():
-        found[person_id].append(destination)
+    for named in _named(people, "person_id"):
+        for person_id, destination in connection.execute(
+            f"select person_id, destination from intermediate.int_consents__destinations where is_consented {named}"
+        ).fetchall():
+            found[person_id].append(destination)
     return {person_id: tuple(destinations) for person_id, destinations in found.items()}
 
 

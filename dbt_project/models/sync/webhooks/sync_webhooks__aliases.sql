@@ -2,8 +2,7 @@
 
 -- Each record would be a person of this id by itself, so these are the ids a person can have been told under before a merge.
 with records as (
-    select * from {{ ref('entity_map') }}
-    where person_id is not null
+    select * from {{ ref('int_identity__people') }}
 )
 
 select

@@ -2,7 +2,12 @@
 
 -- Named by the person and the number of the crossing, as the follow-up task is: neither a late event, nor another version of a policy, nor
 -- a lead dealt anew makes news of what was told.
-with mqls as (
+with crossings as (
+    select * from {{ ref('fct_mqls') }}
+),
+
+-- The same again under another name: what two parts of a statement read is read whole, and not by its index.
+mqls as (
     select * from {{ ref('fct_mqls') }}
 ),
 
@@ -26,6 +31,7 @@ reached as (
         {{ guid(["'mql.reached'", 'person_id', 'crossing_number']) }} as decision_id,
         'mql.reached' as kind,
         person_id,
+        person_id as crossing_person_id,
         crossing_number,
         cast(null as varchar) as rep_id,
         json_object(
@@ -43,7 +49,7 @@ reached as (
         ) as payload,
         trace_parent,
         reached_at as happened_at,
-    from mqls
+    from crossings
 ),
 
 assigned as (
@@ -52,6 +58,7 @@ assigned as (
         {{ guid(["'lead.assigned'", 'mqls.person_id', 'mqls.crossing_number']) }} as decision_id,
         'lead.assigned' as kind,
         assignments.person_id,
+        mqls.person_id as crossing_person_id,
         mqls.crossing_number,
         assignments.rep_id,
         json_object(
