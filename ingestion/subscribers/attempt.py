@@ -182,6 +182,7 @@ class Sender:
             # No proxy from the environment: it would resolve names anew, past the check of addresses.
             self._clients[name] = httpx.AsyncClient(
                 timeout=self._policy.timeout_seconds,
+                verify=_trusted(),
                 follow_redirects=False,
                 trust_env=False,
                 limits=httpx.Limits(
@@ -205,6 +206,14 @@ def _judged(status: int, location: str | None) -> tuple[str | None, str]:
     if status in THROTTLES or status >= 500:
         return "SUBSCRIBER_UNREACHABLE", f"it answered {status}"
     return "SUBSCRIBER_REFUSED", f"it answered {status}"
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Public authorities, and those of this machine: a receiver in a private network has a private one (also by SSL_CERT_FILE)."""
+    context = httpx.create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    return context
 
 
 @cache

@@ -447,3 +447,68 @@ def test_a_message_too_large_for_receivers_is_a_dead_letter_and_blocks_nobody(
     desk.deliver()
     assert desk.states() == {"message-1": "dead", "message-2": "delivered"}
     assert endpoint(desk.outbox, "receiver_0").failing_since_us is None
+
+
+def certificate_for(name: str, folder: Path) -> Path:
+    """A self-signed certificate of that name with its key, as PEM."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / f"{name}.pem"
+    path.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "is_trusted", "delivered"),
+    [("localhost", True, 1), ("localhost", False, 0), ("other.example.com", True, 0)],
+)
+def test_a_certificate_has_to_be_trusted_and_of_the_name_in_the_url(
+    open_desk: Callable[..., Desk],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    is_trusted: bool,
+    delivered: int,
+) -> None:
+    from ingestion.subscribers import attempt
+
+    pem = certificate_for(name, tmp_path)
+    if is_trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    attempt._trusted.cache_clear()
+    receiver = Receiver(tmp_path / "receiver", certificate=pem).start()
+    try:
+        desk = open_desk(f"https://localhost:{receiver.port}/hooks")
+        desk.tell(desk.message(1, "anna"))
+        assert desk.deliver().delivered == delivered
+        assert len(receiver.got()) == delivered
+        if not delivered:
+            [(code, detail)] = desk.outbox.rows("select code, detail from attempts")
+            assert code == "SUBSCRIBER_UNREACHABLE"
+            assert "CERTIFICATE_VERIFY_FAILED" in detail
+    finally:
+        attempt._trusted.cache_clear()
+        receiver.stop()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -29,11 +30,18 @@ class Receiver:
     folder: Path
     port: int = 0
     secret: str = SECRET
+    # PEM with certificate and key: it serves https then.
+    certificate: Path | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hooks"
+
+    @property
+    def is_open(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def start(self) -> Receiver:
         if not self.port:
@@ -41,17 +49,21 @@ class Receiver:
                 probe.bind(("127.0.0.1", 0))
                 self.port = int(probe.getsockname()[1])
         self.folder.mkdir(exist_ok=True, parents=True)
+        program = [
+            sys.executable,
+            __file__,
+            str(self.port),
+            str(self.folder / "got.jsonl"),
+            self.secret,
+        ]
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(self.port), str(self.folder / "got.jsonl"), self.secret]
+            [*program, *([str(self.certificate)] if self.certificate else [])]
         )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            try:
-                httpx.get(f"http://127.0.0.1:{self.port}/", timeout=2)
-            except httpx.TransportError:
-                time.sleep(0.02)
-            else:
+            if self.is_open:
                 return self
+            time.sleep(0.02)
         raise AssertionError("the receiver did not come up")
 
     def stop(self) -> None:
@@ -80,7 +92,7 @@ class Receiver:
         return [each for each in self.got() if each["status"] // 100 == 2]
 
 
-def serve(port: int, log: Path, secret: str) -> None:
+def serve(port: int, log: Path, secret: str, certificate: str | None = None) -> None:
     from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
     lock = threading.Lock()
@@ -167,8 +179,13 @@ def serve(port: int, log: Path, secret: str) -> None:
 
     ThreadingHTTPServer.daemon_threads = True
     ThreadingHTTPServer.request_queue_size = 64
-    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.serve_forever()
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    serve(int(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
