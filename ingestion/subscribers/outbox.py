@@ -38,6 +38,7 @@ create table if not exists messages (
     trace_parent text,
     told_as text
 ) strict;
+create index if not exists messages_of_base on messages (base_id);
 create index if not exists messages_of_decision on messages (decision_id);
 create index if not exists messages_of_subject on messages (subject, kind);
 create table if not exists subscriptions (
