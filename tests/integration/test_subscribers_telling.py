@@ -302,3 +302,34 @@ def test_how_deliveries_went_is_in_the_warehouse_per_subscriber_kind_and_hour(wo
     assert world.warehouse.rows(
         "select subscriber, kind, attempt_count, delivered_count, failed_count, dead_count from marts.fct_webhook_deliveries"
     ) == [("receiver", "mql.reached", 1, 0, 1, 0)]
+
+
+def test_what_is_told_brings_no_model_onto_the_hot_path(world: World) -> None:
+    from orchestration.transform import decision_models, manifest
+
+    made = {unique_id.rpartition(".")[2] for unique_id in decision_models(manifest(world.settings))}
+    assert {"fct_mqls", "fct_assignments", "sync_salesforce__leads"} <= made
+    # Its table is made whole, of the whole entity_map.
+    assert "fct_meetings" not in made
+    assert [name for name in made if name.startswith("sync_webhooks__")] == []
+
+
+def test_a_batch_asks_the_index_for_its_people(world: World) -> None:
+    """DuckDB's own profile of what is asked for the people of a batch."""
+    from benchmarks.query_profiles import _scans
+    from ingestion.landing.warehouse import connect
+    from orchestration.subscribers import ALIASES, LEADS, _named
+
+    [(person,)] = world.warehouse.rows("select person_id from marts.fct_mqls")
+    with contextlib.closing(connect(world.settings)) as connection:
+        connection.execute("set enable_profiling = 'no_output'")
+        found = set()
+        for model, columns in (
+            (LEADS, ("person_id", "crossing_person_id")),
+            (ALIASES, ("person_id",)),
+        ):
+            [named] = _named([person, "nobody"], *columns)
+            connection.execute(f"select * from {model} where true {named}").fetchall()
+            profile = json.loads(connection.get_profiling_information("json"))
+            found |= {scan.table for scan in _scans(profile) if scan.by_index}
+    assert {"marts.fct_mqls", "intermediate.int_identity__people"} <= found
