@@ -11,7 +11,12 @@ from orchestration.assets.doors_out import (
     serving_asset,
     validate_sync,
 )
-from orchestration.assets.landing import land_events, load_policies, poll_assets
+from orchestration.assets.landing import (
+    land_attempts,
+    land_events,
+    load_policies,
+    poll_assets,
+)
 from orchestration.assets.quality import build_data_docs
 from orchestration.assets.transform import (
     decision_keys,
@@ -37,6 +42,7 @@ def defs() -> dg.Definitions:
         assets=[
             load_policies,
             land_events,
+            land_attempts,
             *poll_assets(),
             transform_warehouse,
             serving_asset(published_keys(project)),

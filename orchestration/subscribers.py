@@ -31,6 +31,15 @@ ALIASES = "sync.sync_webhooks__aliases"
 # The transform whose decisions were told last, by the instant it finished at.
 TOLD_THROUGH = "told_through"
 
+ATTEMPTS_DDL = """
+    create schema if not exists raw_webhooks;
+    create table if not exists raw_webhooks.attempts (
+        attempt_id bigint not null, subscriber varchar not null, kind varchar not null, message_id varchar not null, number bigint not null,
+        outcome varchar not null, code varchar, status bigint, seconds double not null, started_at timestamptz not null,
+        told_at timestamptz not null
+    )
+"""
+
 _COPIED_AT_ONCE = 50_000
 _NAMED_AT_ONCE = 1_000
 
@@ -112,7 +121,7 @@ def tell(settings: Settings) -> Telling | None:
 
 def copy_attempts(settings: Settings) -> int:
     """Bring the attempts that came since the last copy into `raw_webhooks.attempts`; returns how many."""
-    if not outbox_path(settings).exists() or not settings.warehouse_path.exists():
+    if not outbox_path(settings).exists():
         return 0
     import pyarrow as pa
 
@@ -132,6 +141,7 @@ def copy_attempts(settings: Settings) -> int:
         contextlib.closing(Outbox(outbox_path(settings))) as outbox,
         contextlib.closing(connect(settings)) as connection,
     ):
+        connection.execute(ATTEMPTS_DDL)
         [(newest,)] = connection.execute(
             "select coalesce(max(attempt_id), 0) from raw_webhooks.attempts"
         ).fetchall()

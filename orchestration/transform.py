@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
+from orchestration.subscribers import ATTEMPTS_DDL
 
 if TYPE_CHECKING:
     import duckdb
@@ -47,13 +48,7 @@ _STATE_DDL = """
     );
     alter table ops.transforms add column if not exists scope varchar default 'everything';
     create table if not exists ops.rebuilds_begun (started_at timestamptz not null);
-    create table if not exists ops.people_touched (person_id varchar not null);
-    create schema if not exists raw_webhooks;
-    create table if not exists raw_webhooks.attempts (
-        attempt_id bigint not null, subscriber varchar not null, kind varchar not null, message_id varchar not null, number bigint not null,
-        outcome varchar not null, code varchar, status bigint, seconds double not null, started_at timestamptz not null,
-        told_at timestamptz not null
-    )
+    create table if not exists ops.people_touched (person_id varchar not null)
 """
 
 
@@ -205,6 +200,8 @@ def transform(
     started = time.monotonic()
     with _connect(settings) as connection:
         connection.execute(_STATE_DDL)
+        # A warehouse that nobody copied any into has the table too: a model reads it.
+        connection.execute(ATTEMPTS_DDL)
         last = _last_state(connection)
     parsed, code_hash = _models(settings, last if as_made else None)
     with _connect(settings) as connection:

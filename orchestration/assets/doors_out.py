@@ -13,7 +13,7 @@ from orchestration.assets.landing import check_result, remember_result
 from orchestration.progress import report
 from orchestration.push import SYNC_MODELS, apply, is_configured, judge, make_plan
 from orchestration.serving import publish
-from orchestration.subscribers import copy_attempts, tell_or_say_why
+from orchestration.subscribers import tell_or_say_why
 from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
 
 
@@ -128,16 +128,12 @@ def messages_asset(decided: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
         kinds={"python", "webhook"},
         deps=list(decided),
         pool=WAREHOUSE_POOL,
-        description="Puts what was decided and nobody was told into the outbox of our own webhooks, and how deliveries went into the warehouse.",
+        description="Puts what was decided and nobody was told into the outbox of our own webhooks.",
         freshness_policy=FRESHNESS,
     )
     def tell_subscribers(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        settings = Settings()
-        with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
-            copied = copy_attempts(settings)
-        told = list(tell_subscribers_of(settings))
-        metadata = dict(told[0].metadata or {}) if told else {"configured": False}
-        return dg.MaterializeResult(metadata={**metadata, "attempts_copied": copied})
+        told = list(tell_subscribers_of(Settings()))
+        return told[0] if told else dg.MaterializeResult(metadata={"configured": False})
 
     return tell_subscribers
 
