@@ -88,6 +88,8 @@ class Deliverer:
         self._jitter = jitter or random.Random()
         self._subscribers = load()
         self._sender = Sender(self._subscribers.policy, clock)
+        # Read, and not in use before everything under way has ended.
+        self._next: Subscribers | None = None
         self._under_way: dict[asyncio.Task[Ended], Due] = {}
         self._loaded_at = time.monotonic()
         self._pruned_at = float("-inf")
@@ -130,6 +132,8 @@ class Deliverer:
         return earliest is not None and earliest <= self._now_us()
 
     def _start(self) -> None:
+        if self._next is not None:
+            return
         policy = self._subscribers.policy
         for name, subscriber in self._subscribers.by_name.items():
             busy = {due.subject for due in self._under_way.values() if due.subscriber == name}
@@ -181,18 +185,18 @@ class Deliverer:
             prune(
                 self._outbox, self._subscribers.policy, datetime.fromtimestamp(self._clock(), UTC)
             )
-        if time.monotonic() - self._loaded_at < RELOAD_SECONDS:
-            return
-        self._loaded_at = time.monotonic()
-        try:
-            subscribers = self._load()
-        except HandoffError as error:
-            _log.error("subscribers_unreadable", code=error.code, message=error.message)
-            return
-        if subscribers != self._subscribers and not self._under_way:
+        if time.monotonic() - self._loaded_at >= RELOAD_SECONDS:
+            self._loaded_at = time.monotonic()
+            try:
+                subscribers = self._load()
+            except HandoffError as error:
+                _log.error("subscribers_unreadable", code=error.code, message=error.message)
+            else:
+                self._next = subscribers if subscribers != self._subscribers else None
+        if self._next is not None and not self._under_way:
             await self._sender.close()
-            self._subscribers = subscribers
-            self._sender = Sender(subscribers.policy, self._clock)
+            self._subscribers, self._next = self._next, None
+            self._sender = Sender(self._subscribers.policy, self._clock)
 
     def _now_us(self) -> int:
         return round(self._clock() * MICROSECONDS)

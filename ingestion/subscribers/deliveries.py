@@ -149,6 +149,8 @@ def _delivered(outbox: Outbox, ended: Ended, now_us: int) -> None:
         "where delivery_id = ?",
         (now_us, due.delivery_id),
     )
+    if due.attempts or due.is_probe:
+        _let_follow(outbox, due, now_us)
     before = endpoint(outbox, due.subscriber)
     if before == Endpoint():
         return
@@ -171,6 +173,14 @@ def _delivered(outbox: Outbox, ended: Ended, now_us: int) -> None:
         )
 
 
+def _let_follow(outbox: Outbox, due: Due, now_us: int) -> None:
+    """What waited behind it may go."""
+    outbox.connection.execute(
+        "update deliveries set due_us = min(due_us, ?) where subscriber = ? and subject = ? and state = 'pending'",
+        (now_us, due.subscriber, due.subject),
+    )
+
+
 def _failed(
     outbox: Outbox, ended: Ended, policy: DeliveryPolicy, now_us: int, jitter: random.Random
 ) -> None:
@@ -181,18 +191,27 @@ def _failed(
         attempts = due.attempts + 1
         delay = retry_delay(policy, attempts, answer.retry_after, jitter)
         is_dead = delay is None or answer.code in OWN_FAULTS
+        due_us = now_us + round((delay or 0) * MICROSECONDS)
         outbox.connection.execute(
             "update deliveries set state = ?, attempts = ?, due_us = ?, ended_us = ?, code = ?, detail = ? where delivery_id = ?",
             (
                 "dead" if is_dead else "pending",
                 attempts,
-                now_us + round((delay or 0) * MICROSECONDS),
+                due_us,
                 now_us if is_dead else None,
                 answer.code,
                 answer.detail,
                 due.delivery_id,
             ),
         )
+        if is_dead:
+            _let_follow(outbox, due, now_us)
+        else:
+            # What waits behind it is not due before it: looking for what is would find all of that again and again.
+            outbox.connection.execute(
+                "update deliveries set due_us = max(due_us, ?) where subscriber = ? and subject = ? and state = 'pending'",
+                (due_us, due.subscriber, due.subject),
+            )
     _keep_attempt(outbox, ended, "dead" if is_dead else "failed")
     if answer.code in OWN_FAULTS:
         return
