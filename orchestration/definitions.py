@@ -5,12 +5,23 @@ from __future__ import annotations
 import dagster as dg
 
 from ingestion.settings import Settings
-from orchestration.assets.doors_out import push_assets, serving_asset, validate_sync
-from orchestration.assets.landing import land_events, load_policies, poll_assets
+from orchestration.assets.doors_out import (
+    messages_asset,
+    push_assets,
+    serving_asset,
+    validate_sync,
+)
+from orchestration.assets.landing import (
+    land_attempts,
+    land_events,
+    load_policies,
+    poll_assets,
+)
 from orchestration.assets.quality import build_data_docs
 from orchestration.assets.transform import (
     decision_keys,
     load_manifest,
+    message_keys,
     published_keys,
     transform_assets,
 )
@@ -31,10 +42,12 @@ def defs() -> dg.Definitions:
         assets=[
             load_policies,
             land_events,
+            land_attempts,
             *poll_assets(),
             transform_warehouse,
             serving_asset(published_keys(project)),
             *push_assets(),
+            messages_asset(message_keys(project)),
             build_data_docs,
         ],
         asset_checks=[validate_sync, test_warehouse],

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from ingestion.settings import Settings
-from orchestration.assets.doors_out import judge_sync, push_to
+from orchestration.assets.doors_out import judge_sync, push_to, tell_subscribers_of
 from orchestration.assets.keys import WAREHOUSE_POOL
 from orchestration.assets.landing import LandingConfig, land_log
 from orchestration.assets.transform import TransformConfig, bring_up_to_date
@@ -60,6 +60,8 @@ def push(context: dg.OpExecutionContext) -> None:
     _tell(context, judge_sync(settings))
     for system in SYNC_MODELS:
         _tell(context, [push_to(settings, system)])
+    # Last: what it does is write a few rows, but nobody's lead waits for it.
+    _tell(context, tell_subscribers_of(settings))
 
 
 @dg.job(

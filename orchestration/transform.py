@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
+from orchestration.subscribers import ATTEMPTS_DDL
 
 if TYPE_CHECKING:
     import duckdb
@@ -199,6 +200,8 @@ def transform(
     started = time.monotonic()
     with _connect(settings) as connection:
         connection.execute(_STATE_DDL)
+        # A warehouse that nobody copied any into has the table too: a model reads it.
+        connection.execute(ATTEMPTS_DDL)
         last = _last_state(connection)
     parsed, code_hash = _models(settings, last if as_made else None)
     with _connect(settings) as connection:
@@ -359,7 +362,12 @@ def decision_models(parsed: Manifest) -> dict[str, frozenset[str]]:
             made_of[unique_id] = frozenset(direct).union(*(gather(parent) for parent in direct))
         return made_of[unique_id]
 
-    wanted = {node.unique_id for node in parsed.nodes.values() if node.schema == "sync"}
+    # Not what is a view: it is read when something is told, and what it is made of need not be made for it.
+    wanted = {
+        node.unique_id
+        for node in parsed.nodes.values()
+        if node.schema == "sync" and node.config.materialized != "view"
+    }
     wanted = wanted.union(*(gather(unique_id) for unique_id in wanted))
     return {
         node.unique_id: gather(node.unique_id)

@@ -28,6 +28,7 @@ from orchestration.micro_batch import Batch, run_batch
 from orchestration.policy_rows import rebuild_reason
 from orchestration.polling import Answers, Asking, asked_before
 from orchestration.side_build import Build, clear_away, in_place
+from orchestration.subscribers import delivering
 from orchestration.transform import made_with
 from orchestration.warehouse_copy import lacking_room
 from orchestration.warm_warehouse import WarmWarehouse
@@ -82,6 +83,7 @@ def work(
         reader = stack.enter_context(contextlib.closing(open_reader(settings)))
         instance = stack.enter_context(open_instance(settings))
         clear_away(settings)
+        stack.enter_context(delivering(settings))
         worker = _Worker(settings, reader, instance, stop, on_batch, on_rebuild)
         try:
             worker.run()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from models.policies.documents import KINDS, Rollout
+from models.policies.subscribers import SubscribersDocument
 
 SCHEMA_FOLDER = Path(__file__).with_name("schemas")
 
@@ -16,7 +17,11 @@ def schema_texts() -> dict[str, str]:
     """File name to content of every schema."""
     from pydantic import BaseModel
 
-    sources: dict[str, type[BaseModel]] = {**KINDS, "rollout": Rollout}
+    sources: dict[str, type[BaseModel]] = {
+        **KINDS,
+        "rollout": Rollout,
+        "subscribers": SubscribersDocument,
+    }
     texts: dict[str, str] = {}
     for name, model in sources.items():
         schema = {

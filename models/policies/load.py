@@ -29,6 +29,9 @@ from models.policies.problems import Fault, Location, Problem, policy_error
 
 POLICY_FOLDER = Path(__file__).parent
 VERSION_FILE = re.compile(r"^v[1-9][0-9]*\.yml$")
+# Who is told what: read by subscribers.py, and no policy.
+SUBSCRIBERS_FILE = "subscribers.yml"
+OTHER_FILES = frozenset({"rollout.yml", SUBSCRIBERS_FILE})
 # Folders that hold no policies; everything else must be a kind, so that a misspelt folder is
 # noticed.
 OTHER_FOLDERS = frozenset({"schemas", "__pycache__"})
@@ -79,16 +82,16 @@ def load_policies(folder: Path | None = None, *, further_systems: Collection[str
             path=str(folder),
         )
     problems = _stray_entries(folder)
-    sources: dict[str, dict[str, _Source]] = {}
+    sources: dict[str, dict[str, Source]] = {}
     versions: dict[str, dict[str, PolicyVersion]] = {}
     with _PatternChecker() as pattern_fault:
         for kind in KINDS:
             sources[kind], versions[kind] = {}, {}
             for file in _version_files(folder, kind):
-                source = _read(folder, file, problems)
+                source = read_source(folder, file, problems)
                 if source is None:
                     continue
-                document = _parse(KINDS[kind], source, problems)
+                document = parse_source(KINDS[kind], source, problems)
                 if document is None:
                     continue
                 faults = contradictions(document, _activity_types(), pattern_fault)
@@ -101,7 +104,7 @@ def load_policies(folder: Path | None = None, *, further_systems: Collection[str
                     document=document,
                     content_hash=content_hash(document),
                 )
-    rollout = _read(folder, folder / "rollout.yml", problems)
+    rollout = read_source(folder, folder / "rollout.yml", problems)
     active = {} if rollout is None else _active(rollout, folder, problems)
     if not problems:
         documents = {kind: versions[kind][version].document for kind, version in active.items()}
@@ -154,7 +157,7 @@ def content_hash(document: PolicyDocument) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class Source:
     """A YAML file as read: `node` keeps line numbers, `content` is the same in plain Python
     values."""
 
@@ -163,6 +166,7 @@ class _Source:
     content: Any
 
     def problem(self, fault: Fault) -> Problem:
+        """The fault with its line."""
         line = _line(self.node, fault.location)
         return Problem(self.file, line, fault.message, fault.remedy)
 
@@ -187,9 +191,10 @@ def _stray_entries(folder: Path) -> list[Problem]:
             problems.append(
                 Problem(f"{entry.name}/", None, message, "Rename or remove the folder.")
             )
-        if entry.is_file() and entry.suffix in (".yml", ".yaml") and entry.name != "rollout.yml":
+        if entry.is_file() and entry.suffix in (".yml", ".yaml") and entry.name not in OTHER_FILES:
             message = f"'{entry.name}' is read by nothing"
-            remedy = "Only rollout.yml stands here; versions stand in the folder of their kind."
+            files = " and ".join(sorted(OTHER_FILES))
+            remedy = f"Only {files} stand here; versions stand in the folder of their kind."
             problems.append(Problem(entry.name, None, message, remedy))
     for kind in KINDS:
         if not _version_files(folder, kind):
@@ -203,7 +208,8 @@ def _stray_entries(folder: Path) -> list[Problem]:
     return problems
 
 
-def _read(folder: Path, file: Path, problems: list[Problem]) -> _Source | None:
+def read_source(folder: Path, file: Path, problems: list[Problem]) -> Source | None:
+    """A YAML file with its line numbers, or None with its problems noted."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -212,7 +218,7 @@ def _read(folder: Path, file: Path, problems: list[Problem]) -> _Source | None:
         node = YAML(typ="rt").load(file.read_text(encoding="utf-8"))
         nameless = list(_nameless_keys(node))
         if not nameless:
-            return _Source(file=name, node=node, content=_plain(node))
+            return Source(file=name, node=node, content=_plain(node))
         problems += [
             Problem(
                 name,
@@ -299,7 +305,7 @@ def _line(node: Any, location: Location) -> int | None:
     return line
 
 
-def _parse(model: type[BaseModel], source: _Source, problems: list[Problem]) -> Any:
+def parse_source(model: type[BaseModel], source: Source, problems: list[Problem]) -> Any:
     """The document, or None with its problems noted."""
     if not isinstance(source.content, dict):
         fault = Fault(
@@ -410,8 +416,8 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((model for model in found if model is not None), None)
 
 
-def _active(rollout: _Source, folder: Path, problems: list[Problem]) -> dict[str, str]:
-    document = _parse(Rollout, rollout, problems)
+def _active(rollout: Source, folder: Path, problems: list[Problem]) -> dict[str, str]:
+    document = parse_source(Rollout, rollout, problems)
     if document is None:
         return {}
     active: dict[str, str] = document.active

@@ -13,6 +13,7 @@ from orchestration.assets.landing import check_result, remember_result
 from orchestration.progress import report
 from orchestration.push import SYNC_MODELS, apply, is_configured, judge, make_plan
 from orchestration.serving import publish
+from orchestration.subscribers import tell_or_say_why
 from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
 
 
@@ -112,6 +113,49 @@ def _push_asset(system: str) -> dg.AssetsDefinition:
         return push_to(Settings(), system)
 
     return push
+
+
+MESSAGES_KEY = dg.AssetKey(["ops", "webhook_messages"])
+
+
+def messages_asset(decided: Sequence[dg.AssetKey]) -> dg.AssetsDefinition:
+    """What subscribers are told; delivering it is the worker's, or `handoff webhooks deliver`'s."""
+
+    @dg.asset(
+        key=MESSAGES_KEY,
+        group_name="ops",
+        owners=owners_of("sync"),
+        kinds={"python", "webhook"},
+        deps=list(decided),
+        pool=WAREHOUSE_POOL,
+        description="Puts what was decided and nobody was told into the outbox of our own webhooks.",
+        freshness_policy=FRESHNESS,
+    )
+    def tell_subscribers(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+        told = list(tell_subscribers_of(Settings()))
+        return told[0] if told else dg.MaterializeResult(metadata={"configured": False})
+
+    return tell_subscribers
+
+
+def tell_subscribers_of(settings: Settings) -> Iterator[dg.MaterializeResult[Any]]:
+    """Tell what the newest transform decided; nothing while nobody subscribes."""
+    started = time.monotonic()
+    with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
+        telling, fault = tell_or_say_why(settings)
+    if telling is None and not fault:
+        return
+    yield dg.MaterializeResult(
+        asset_key=MESSAGES_KEY,
+        metadata={
+            "configured": True,
+            "messages_told": telling.told.messages if telling else 0,
+            "deliveries_due": telling.told.deliveries if telling else 0,
+            "looked_through_everything": telling.is_whole if telling else False,
+            "fault": fault,
+            "seconds": round(time.monotonic() - started, 3),
+        },
+    )
 
 
 def push_to(settings: Settings, system: str) -> dg.MaterializeResult[Any]:

@@ -24,6 +24,7 @@ from orchestration.policy_rows import kept_policy_rows, load_policy_rows
 from orchestration.polling import answer_of
 from orchestration.progress import report
 from orchestration.side_build import holds_back
+from orchestration.subscribers import copy_attempts
 from orchestration.transform import made_with
 from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
 
@@ -126,6 +127,21 @@ def load_policies(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeR
             asset_key=table_key("raw_policies", table),
             metadata={"dagster/row_count": rows[table], "seconds": seconds},
         )
+
+
+@dg.multi_asset(
+    name="copy_attempts",
+    specs=[raw_spec("raw_webhooks", "attempts", kinds={"sqlite", "duckdb"})],
+    pool=WAREHOUSE_POOL,
+)
+def land_attempts(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+    """How our own webhooks were delivered, from the outbox."""
+    settings = Settings()
+    with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
+        copied = copy_attempts(settings)
+    yield dg.MaterializeResult(
+        asset_key=table_key("raw_webhooks", "attempts"), metadata={"rows_copied": copied}
+    )
 
 
 @dg.multi_asset(

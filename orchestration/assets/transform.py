@@ -183,3 +183,12 @@ def published_keys(project: dict[str, Any]) -> list[dg.AssetKey]:
         for node in project["nodes"].values()
         if node["resource_type"] == "model" and node["schema"] == "marts"
     ]
+
+
+def message_keys(project: dict[str, Any]) -> list[dg.AssetKey]:
+    """Keys of what is told to subscribers."""
+    return [
+        table_key(node["schema"], node["name"])
+        for node in project["nodes"].values()
+        if node["resource_type"] == "model" and node["name"].startswith("sync_webhooks__")
+    ]

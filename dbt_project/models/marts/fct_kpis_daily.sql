@@ -45,6 +45,10 @@ acceptance as (
     select * from {{ ref('fct_event_acceptance') }}
 ),
 
+webhook_deliveries as (
+    select * from {{ ref('fct_webhook_deliveries') }}
+),
+
 records as (
     select * from {{ ref('entity_map') }}
     where person_id is not null and record_type <> 'email' and not is_deleted
@@ -87,6 +91,18 @@ event_delivery_success as (
     from pushes
     where status <> 'refused'
     group by cast(planned_at as date), system
+    union all
+    -- Those that have come to an end: what is still tried counts neither way.
+    select
+        'event_delivery_success' as kpi,
+        cast(started_hour_at as date) as kpi_date,
+        'subscriber' as dimension,
+        'webhook:' || subscriber as dimension_value,
+        sum(delivered_count) as numerator,
+        sum(delivered_count + dead_count) as denominator,
+    from webhook_deliveries
+    where delivered_count + dead_count > 0
+    group by cast(started_hour_at as date), subscriber
 ),
 
 -- A record is a duplicate when the person was known before it.
