@@ -137,8 +137,9 @@ class ClientRegistry:
             clients[client_id] = Client(
                 client_id, tuple(scopes), now.isoformat(), (kept,), dict(rate_limits or {})
             )
-        if not self.keys():
-            self.rotate_keys()
+            # Under the same lock: two that add the first client must not each make keys.
+            if not self._keys:
+                self._add_key()
         return secret
 
     def rotate(self, client_id: str, now: datetime, overlap: timedelta) -> str:
@@ -171,13 +172,15 @@ class ClientRegistry:
         """Sign with a new key from now on; tokens of the one before go on counting."""
         with self._locked():
             self.refresh()
-            key = SigningKey(secrets.token_hex(8), secrets.token_bytes(32))
-            kept = (key, *self._keys)[:KEPT_KEYS]
-            rows = [
-                {"key_id": one.key_id, "value": base64.b64encode(one.value).decode()}
-                for one in kept
-            ]
-            write_atomically(self._keys_path, orjson.dumps({"keys": rows}).decode())
+            self._add_key()
+
+    def _add_key(self) -> None:
+        key = SigningKey(secrets.token_hex(8), secrets.token_bytes(32))
+        kept = (key, *self._keys)[:KEPT_KEYS]
+        rows = [
+            {"key_id": one.key_id, "value": base64.b64encode(one.value).decode()} for one in kept
+        ]
+        write_atomically(self._keys_path, orjson.dumps({"keys": rows}).decode())
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Client]]:

@@ -45,7 +45,9 @@ def test_a_run_that_a_check_stopped_leaves_the_pages_that_say_why(
     monkeypatch.setattr(micro_batch, "run_once", stopped)
     monkeypatch.setattr(micro_batch, "open_instance", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(
-        definitions, "defs", lambda: SimpleNamespace(resolve_job_def=lambda _: None)
+        definitions,
+        "defs",
+        lambda: SimpleNamespace(resolve_job_def=lambda name: SimpleNamespace(name=name)),
     )
     with pytest.raises(HandoffError, match="a lead has no name"):
         micro_batch.run_micro_batches(settings)
