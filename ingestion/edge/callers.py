@@ -16,7 +16,7 @@ from ingestion.errors.catalog import HandoffError
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
 # A fixed key is for senders that cannot ask for tokens: it sends, and reads nothing of anybody.
-KEY_SCOPES = frozenset({"events:write", "events:read", "consent:write"})
+KEY_SCOPES = frozenset({"events:write", "events:read", "consent:write", "webhooks:read"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,7 +223,7 @@ def _digest(secret: str) -> str:
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -231,7 +231,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 def _rows(path: Path, name: str) -> list[dict[str, Any]]:
     try:
         return list(orjson.loads(path.read_bytes())[name])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except (ValueError, KeyError, TypeError) as error:
         raise HandoffError(
