@@ -49,9 +49,6 @@ def test_every_command_a_page_shows_exists_with_its_options(page: Path) -> None:
     for line in commands(page.read_text(encoding="utf-8")):
         verb, *words = shlex.split(line, comments=True)[1:]
         command: Command | None = group.commands.get(verb)
-        if isinstance(command, Group):
-            verb, *words = words
-            command = command.commands.get(verb)
         assert command is not None, f"{line}: no verb {verb}"
         if isinstance(command, Group):
             # `add|list|rotate…` names several at once.
