@@ -6,11 +6,10 @@ it is in, so that any number of replays, or one that died half way, leaves the s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from ingestion.connectors import catalog
 from ingestion.contracts.registry import validate_event
@@ -25,84 +24,14 @@ from ingestion.log.interface import (
     Appended,
     Event,
     EventLog,
-    LogReader,
-    OutcomeEntry,
     QuarantineEntry,
     QuarantineOutcome,
 )
 from ingestion.log.owner import open_log, open_reader
+from ingestion.quarantine import NOT_ALLOWED, Kept, Replayed, Selection, all_kept, unknown
 from ingestion.settings import Settings
 
-Status = Literal["open", "refused", "replayed"]
-STATUSES: tuple[Status, ...] = ("open", "refused", "replayed")
 _CHUNK = 500
-_PAGE = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """One entry of the quarantine and what became of it when it was taken again, if it was."""
-
-    entry: QuarantineEntry
-    last: OutcomeEntry | None
-
-    @property
-    def status(self) -> Status:
-        """`open` until it is replayed; then `replayed`, or `refused` when it still cannot be accepted."""
-        if self.last is None:
-            return "open"
-        return "refused" if self.last.outcome.outcome == "refused" else "replayed"
-
-    def as_dict(self) -> dict[str, Any]:
-        """All but the payload, which may hold personal data."""
-        rejection = self.entry.rejection
-        row = {key: value for key, value in asdict(rejection).items() if key != "payload"}
-        outcome = None if self.last is None else asdict(self.last.outcome)
-        return {
-            "quarantine_id": self.entry.quarantine_id,
-            "received_at": self.entry.received_at,
-            "status": self.status,
-            **row,
-            "bytes": len(rejection.payload),
-            "outcome": outcome and {**outcome, "recorded_at": self.last and self.last.recorded_at},
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which entries are meant; a field that is empty leaves nothing out."""
-
-    ids: tuple[int, ...] = ()
-    code: str | None = None
-    door: str | None = None
-    since: datetime | None = None
-    statuses: tuple[Status, ...] = STATUSES
-
-    def takes(self, kept: Kept) -> bool:
-        """Whether an entry is among them; a code may be the first or the one it is refused with now."""
-        rejection, last = kept.entry.rejection, kept.last
-        codes = {rejection.code, last.outcome.code if last else None}
-        door = rejection.door
-        return (
-            (not self.ids or kept.entry.quarantine_id in self.ids)
-            and (self.code is None or self.code in codes)
-            and (self.door is None or self.door in (door, door.partition(":")[0]))
-            and (self.since is None or kept.entry.received_at >= self.since)
-            and kept.status in self.statuses
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """What became of one entry: `events` is how many it holds, `seq` where its event is in the log."""
-
-    quarantine_id: int
-    outcome: Literal["accepted", "duplicate", "refused"]
-    events: int
-    seq: int | None = None
-    code: str | None = None
-    path: str | None = None
-    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +40,7 @@ class ReplayReport:
 
     entries: tuple[Replayed, ...]
     already_replayed: int
+    not_allowed: int
     is_dry_run: bool
 
     def count(self, outcome: str) -> int:
@@ -125,63 +55,51 @@ class ReplayReport:
             "duplicate": self.count("duplicate"),
             "refused": self.count("refused"),
             "already_replayed": self.already_replayed,
+            "not_allowed": self.not_allowed,
             "entries": [asdict(entry) for entry in self.entries],
         }
-
-
-def list_kept(settings: Settings, selection: Selection) -> list[Kept]:
-    """Entries of the quarantine that are meant, oldest first."""
-    with closing(open_reader(settings)) as reader:
-        return [kept for kept in _all_kept(reader) if selection.takes(kept)]
-
-
-def find_kept(settings: Settings, quarantine_id: int) -> Kept:
-    """One entry; NOT_FOUND when there is none."""
-    found = list_kept(settings, Selection(ids=(quarantine_id,)))
-    if not found:
-        raise _unknown([quarantine_id])
-    return found[0]
 
 
 def replay(settings: Settings, selection: Selection, *, dry_run: bool = False) -> ReplayReport:
     """Take the entries that are meant through their doors again; those replayed before are left alone.
 
-    NOT_FOUND names ids that are none. A contract past its sunset is accepted here: that is how what came too late is put right.
+    NOT_FOUND names ids that are none. A contract past its sunset is accepted here: that is how what came too late is put right. What its
+    sender was not allowed to send is let in only when `selection` names it, by id or by the code SCOPE_DENIED.
     """
     with closing(open_reader(settings)) as reader:
-        meant = [kept for kept in _all_kept(reader) if selection.takes(kept)]
+        meant = [kept for kept in all_kept(reader) if selection.takes(kept)]
     if missing := sorted(set(selection.ids) - {kept.entry.quarantine_id for kept in meant}):
-        raise _unknown(missing)
+        raise unknown(missing)
     waiting = [kept for kept in meant if kept.status != "replayed"]
+    is_named = bool(selection.ids) or selection.code == NOT_ALLOWED
+    allowed = [kept for kept in waiting if is_named or not kept.was_not_allowed]
+    done: list[Replayed] = []
+    if dry_run:
+        done = _rehearse(settings, allowed)
+    elif allowed:
+        with closing(open_log(settings)) as log:
+            done = retake(settings, log, allowed)
+    return ReplayReport(
+        tuple(done), len(meant) - len(waiting), len(waiting) - len(allowed), dry_run
+    )
+
+
+def retake(settings: Settings, log: EventLog, waiting: Sequence[Kept]) -> list[Replayed]:
+    """Take these entries through their doors again, whoever sent them, and note what became of each."""
     known = frozenset(catalog.known_systems(settings))
     done: list[Replayed] = []
-    log = None if dry_run or not waiting else open_log(settings)
-    try:
-        for start in range(0, len(waiting), _CHUNK):
-            chunk = waiting[start : start + _CHUNK]
-            judged = [_judge(settings, kept.entry, known) for kept in chunk]
-            if log is None:
-                done += [_undone(*pair) for pair in zip(chunk, judged, strict=True)]
-                continue
-            found = _append(log, chunk, judged)
-            _note(log, chunk, found)
-            done += found
-    finally:
-        if log is not None:
-            log.close()
-    return ReplayReport(tuple(done), len(meant) - len(waiting), dry_run)
+    for start in range(0, len(waiting), _CHUNK):
+        chunk = waiting[start : start + _CHUNK]
+        judged = [_judge(settings, kept.entry, known) for kept in chunk]
+        found = _append(log, chunk, judged)
+        _note(log, chunk, found)
+        done += found
+    return done
 
 
-def _all_kept(reader: LogReader) -> Iterator[Kept]:
-    newest: dict[int, OutcomeEntry] = {}
-    last = 0
-    while outcomes := reader.read_outcomes(last, _PAGE):
-        newest.update({entry.outcome.quarantine_id: entry for entry in outcomes})
-        last = outcomes[-1].outcome_id
-    last = 0
-    while entries := reader.read_quarantine(last, _PAGE):
-        yield from (Kept(entry, newest.get(entry.quarantine_id)) for entry in entries)
-        last = entries[-1].quarantine_id
+def _rehearse(settings: Settings, waiting: Sequence[Kept]) -> list[Replayed]:
+    known = frozenset(catalog.known_systems(settings))
+    return [_undone(kept, _judge(settings, kept.entry, known)) for kept in waiting]
 
 
 # What an entry is now: the events it holds, or the first reason why it holds none.
@@ -322,16 +240,3 @@ def _note(log: EventLog, chunk: Sequence[Kept], found: Sequence[Replayed]) -> No
             fresh.append(outcome)
     if fresh:
         log.record_outcomes(fresh)
-
-
-def _unknown(ids: Sequence[int]) -> HandoffError:
-    return HandoffError(
-        "NOT_FOUND",
-        f"no quarantined entry {', '.join(map(str, ids))} among those asked for",
-        remedy="`handoff quarantine list` names what there is.",
-    )
-
-
-def counts(kept: Sequence[Kept]) -> Mapping[Status, int]:
-    """How many entries have each status."""
-    return {status: sum(row.status == status for row in kept) for status in STATUSES}

@@ -22,12 +22,13 @@ from ingestion.edge.contacts import Contacts
 from ingestion.edge.correlation import Correlation
 from ingestion.edge.decisions import Decisions
 from ingestion.edge.events import Events
+from ingestion.edge.gate import Gate
 from ingestion.edge.handshakes import answer_handshake
 from ingestion.edge.metrics import Metrics
 from ingestion.edge.oauth import OAuth
 from ingestion.edge.openapi import add_routes
 from ingestion.edge.problems import problem_response
-from ingestion.edge.quarantine import Quarantine
+from ingestion.edge.quarantine import Quarantine, Retake
 from ingestion.edge.rate_limits import RateLimits, parse_limits
 from ingestion.edge.tokens import Tokens
 from ingestion.edge.webhooks import Webhooks
@@ -44,11 +45,12 @@ def create_app(
     log: EventLog,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     decisions: Decisions | None = None,
+    retake: Retake | None = None,
 ) -> FastAPI:
     """The edge as an ASGI application that appends to `log`, which stays the caller's to close.
 
     `clock` is what signatures, tokens and the ends of contracts are judged against; `decisions` answers
-    what became of events and people.
+    what became of events and people, `retake` takes what was refused once more.
     """
     known_systems = frozenset(catalog.known_systems(settings))
     under_way = UnderWay()
@@ -58,11 +60,11 @@ def create_app(
     )
     registry = ClientRegistry(settings.edge_dir)
     tokens = Tokens(registry, clock)
-    callers = Callers(settings.secrets_of("api_keys"), registry, tokens)
-    events = Events(settings, log, known_systems, callers, limits, metrics, decisions, clock)
+    gate = Gate(Callers(settings.secrets_of("api_keys"), registry, tokens), limits)
+    events = Events(settings, log, known_systems, gate, metrics, decisions, clock)
     webhooks = Webhooks(settings, log, clock, known_systems, limits, metrics)
-    contacts = Contacts(callers, limits, decisions)
-    quarantine = Quarantine(log, callers, limits)
+    contacts = Contacts(gate, decisions)
+    quarantine = Quarantine(settings, log, gate, retake)
     oauth = OAuth(settings, tokens, limits)
 
     app = FastAPI(
@@ -89,7 +91,7 @@ def create_app(
     async def get_metrics(request: Request) -> Response:
         """Prometheus' text format, for this machine or with the scope metrics:read."""
         if not is_local(request):
-            callers.identify(request).require("metrics:read")
+            gate.identify(request, "metrics:read")
         return Response(await asyncio.to_thread(metrics.text), media_type=prometheus.MEDIA_TYPE)
 
     async def handshake(request: Request) -> Response:
@@ -98,7 +100,7 @@ def create_app(
 
     async def get_webhook_health(request: Request) -> Response:
         """What has become of a system's deliveries lately."""
-        callers.identify(request).require("webhooks:read")
+        gate.identify(request, "webhooks:read")
         return await webhooks.health(request)
 
     # Plain routes: FastAPI's dependency injection, unused here, took a quarter of our CPU time.
@@ -111,6 +113,7 @@ def create_app(
         "/v1/contacts/{person_id}": {"GET": contacts.get},
         "/v1/quarantine": {"GET": quarantine.get_page},
         "/v1/quarantine/{quarantine_id}": {"GET": quarantine.get_one},
+        "/v1/quarantine/{quarantine_id}/replay": {"POST": quarantine.post_replay},
         "/oauth/token": {"POST": oauth.post_token},
         "/.well-known/oauth-authorization-server": {"GET": oauth.get_metadata},
         "/metrics": {"GET": get_metrics},

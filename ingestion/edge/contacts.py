@@ -7,28 +7,23 @@ from fastapi import Request
 from starlette.responses import Response
 
 from ingestion.edge.bodies import JSON
-from ingestion.edge.callers import Callers
 from ingestion.edge.decisions import Decisions
+from ingestion.edge.gate import Gate
 from ingestion.edge.masking import masked
-from ingestion.edge.rate_limits import RateLimits
 from ingestion.errors.catalog import HandoffError
 
 
 class Contacts:
     """Reads people from what was published last."""
 
-    def __init__(self, callers: Callers, limits: RateLimits, decisions: Decisions | None) -> None:
+    def __init__(self, gate: Gate, decisions: Decisions | None) -> None:
         """Without `decisions` nobody is known."""
-        self._callers = callers
-        self._limits = limits
+        self._gate = gate
         self._decisions = decisions
 
     async def get(self, request: Request) -> Response:
         """One person by `person_id` in the path, or by `email`, or by `system` and `record_id`."""
-        caller = self._callers.identify(request)
-        request.state.caller = caller.name
-        caller.require("contacts:read")
-        allowance = await self._limits.spend("reads", caller.name, 1, caller.rate_limits)
+        caller, allowance = await self._gate.admit(request, "contacts:read", "reads")
         if self._decisions is None:
             raise HandoffError("SERVING_MISSING", "this edge was started without a warehouse")
         found = await self._decisions.person(_who(request))

@@ -15,11 +15,11 @@ from starlette.responses import Response
 from ingestion.contracts.violations import Violation
 from ingestion.edge.answers import answer_batch, answer_one, answer_rejected_body
 from ingestion.edge.bodies import JSON, media_type_of, read_body, require_shape
-from ingestion.edge.callers import Caller, Callers
+from ingestion.edge.callers import Caller
 from ingestion.edge.decisions import Decisions
+from ingestion.edge.gate import Gate
 from ingestion.edge.intake import Item, take
 from ingestion.edge.metrics import Metrics
-from ingestion.edge.rate_limits import RateLimits
 from ingestion.edge.strict_json import Parsed, read_items
 from ingestion.edge.trace import Trace
 from ingestion.errors.catalog import HandoffError
@@ -39,8 +39,7 @@ class Events:
         settings: Settings,
         log: EventLog,
         known_systems: frozenset[str],
-        callers: Callers,
-        limits: RateLimits,
+        gate: Gate,
         metrics: Metrics,
         decisions: Decisions | None,
         clock: Callable[[], datetime],
@@ -49,17 +48,14 @@ class Events:
         self._settings = settings
         self._log = log
         self._known_systems = known_systems
-        self._callers = callers
-        self._limits = limits
+        self._gate = gate
         self._metrics = metrics
         self._decisions = decisions
         self._clock = clock
 
     async def post(self, request: Request) -> Response:
         """One CloudEvent or a batch; 202 once it is on disk, per-item answers for a batch."""
-        caller = self._callers.identify(request)
-        request.state.caller = caller.name
-        caller.require("events:write")
+        caller = self._gate.identify(request, "events:write")
         media_type = media_type_of(request)
         body = await read_body(request, self._settings.max_body_bytes)
         trace: Trace = request.state.trace
@@ -67,12 +63,12 @@ class Events:
             parsed, is_batch = read_items(body, self._settings.max_batch_items)
             require_shape(media_type, is_batch)
         except HandoffError as error:
-            allowance = await self._limits.spend(DOOR, caller.name, 1, caller.rate_limits)
+            allowance = await self._gate.spend(caller, DOOR)
             self._metrics.count_rejection(DOOR, error.code)
             answer = await answer_rejected_body(self._log, body, error, DOOR, trace)
             answer.headers.update(allowance.headers())
             return answer
-        allowance = await self._limits.spend(DOOR, caller.name, len(parsed), caller.rate_limits)
+        allowance = await self._gate.spend(caller, DOOR, len(parsed))
         items = [_item(found, caller) for found in parsed]
         outcomes = await take(
             self._log,
@@ -92,10 +88,7 @@ class Events:
 
     async def get_status(self, request: Request) -> Response:
         """How far one event has come: accepted, landed, decided, pushed, or quarantined."""
-        caller = self._callers.identify(request)
-        request.state.caller = caller.name
-        caller.require("events:read")
-        allowance = await self._limits.spend("reads", caller.name, 1, caller.rate_limits)
+        _, allowance = await self._gate.admit(request, "events:read", "reads")
         event_id: str = request.path_params["id"]
         source = request.query_params.get("source")
         if not source:

@@ -16,6 +16,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from ingestion.contracts.instants import parse_instant
 from ingestion.edge.admission import UnderWay
 from ingestion.edge.intake import Item, Outcome
 from ingestion.errors.catalog import catalog
@@ -140,7 +141,6 @@ def _lag_seconds(item: Item, received_at: datetime) -> float | None:
     if not isinstance(told, str):
         return None
     try:
-        occurred_at = datetime.fromisoformat(told)
-        return max((received_at - occurred_at).total_seconds(), 0.0)
-    except (ValueError, TypeError):
+        return max((received_at - parse_instant(told)).total_seconds(), 0.0)
+    except ValueError:
         return None

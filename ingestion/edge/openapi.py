@@ -175,6 +175,18 @@ def _paths(settings: Settings) -> dict[str, Any]:
                 "responses": _answers({"200": _answer("The refusal.", ref("Refusal"))}),
             }
         },
+        "/v1/quarantine/{quarantine_id}/replay": {
+            "post": {
+                "summary": "Take one refusal through its door again, by the contracts and mappings of today",
+                "description": "replay.outcome says what became of it. Once it is replayed, further calls change nothing."
+                " What was refused as SCOPE_DENIED needs the scope its sender lacked.",
+                "security": [{"oauth2": ["quarantine:replay"]}],
+                "parameters": [
+                    _parameter("quarantine_id", "path", "its id", schema={**WHOLE, "minimum": 1})
+                ],
+                "responses": _answers({"200": _answer("What became of it.", ref("Replayed"))}),
+            }
+        },
         "/oauth/token": {
             "post": {
                 "summary": "An access token for a client's id and secret",

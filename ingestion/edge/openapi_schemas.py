@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from ingestion.contracts import registry
+from ingestion.log.interface import OutcomeKind
+from ingestion.quarantine import STATUSES
 
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}
@@ -95,6 +97,7 @@ def schemas() -> dict[str, Any]:
     refusal = {
         "quarantine_id": WHOLE,
         "received_at": INSTANT,
+        "status": {"enum": list(STATUSES)},
         "door": TEXT,
         "code": TEXT,
         "path": TEXT,
@@ -104,6 +107,18 @@ def schemas() -> dict[str, Any]:
         "type": {"type": ["string", "null"]},
         "contract_version": {"type": ["string", "null"]},
         "correlation_id": TEXT,
+        "replay": _object(
+            {
+                "replayed_at": INSTANT,
+                "outcome": {"enum": list(get_args(OutcomeKind))},
+                "seq": {"type": ["integer", "null"]},
+                "code": {"type": ["string", "null"]},
+                "path": {"type": ["string", "null"]},
+                "message": {"type": ["string", "null"]},
+            },
+            "replayed_at",
+            "outcome",
+        ),
     }
     found |= {
         "Event": {
@@ -158,6 +173,7 @@ def schemas() -> dict[str, Any]:
             "correlation_id",
         ),
         "Refusal": _object(refusal | {"payload": {}}, "quarantine_id", "code", "payload"),
+        "Replayed": _object(refusal, "quarantine_id", "status", "correlation_id"),
         "QuarantinePage": _object(
             {
                 "entries": {"type": "array", "items": _object(refusal, "quarantine_id", "code")},

@@ -20,6 +20,7 @@ from ingestion.connectors import catalog
 from ingestion.edge.app import create_app
 from ingestion.edge.certificate import Certificate
 from ingestion.edge.decisions import Decisions
+from ingestion.edge.quarantine import Retake
 from ingestion.errors.catalog import HandoffError
 from ingestion.listening import listen
 from ingestion.log.owner import open_log
@@ -41,11 +42,13 @@ def serve(
     *,
     announce: Callable[[str], None] | None = None,
     decisions: Decisions | None = None,
+    retake: Retake | None = None,
 ) -> None:
     """Run the edge until SIGINT or SIGTERM; then answer what is under way, commit it and give the
     log up.
 
-    `announce` hears the address once it is ours, `decisions` answers what became of events.
+    `announce` hears the address once it is ours, `decisions` answers what became of events, `retake`
+    takes what was refused once more.
     ADDRESS_UNAVAILABLE when `host` and `port` (default: settings) cannot be listened on,
     TLS_REQUIRED when others could reach them in plain HTTP; what `open_log` raises when there is no
     log to write.
@@ -61,7 +64,7 @@ def serve(
         closing(listen(host, port, "HANDOFF_EDGE_PORT")) as listener,
         closing(open_log(settings)) as log,
     ):
-        app = create_app(settings, log, decisions=decisions)
+        app = create_app(settings, log, decisions=decisions, retake=retake)
         _run(settings, app, listener, announce, certificate)
     shut_down()
     logger.info("stopped")

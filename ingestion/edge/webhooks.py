@@ -79,7 +79,7 @@ class Webhooks:
     async def post(self, request: Request) -> Response:
         """One signed delivery; nothing of it is read before its signature is found right."""
         system = self._named(request)
-        door = request.state.caller = f"webhook:{system}"
+        door = request.state.caller = _door(system)
         try:
             answer, verdict = await self._take(request, system)
         except HandoffError as error:
@@ -100,8 +100,7 @@ class Webhooks:
     async def health(self, request: Request) -> Response:
         """What has become of a system's deliveries lately."""
         system = self._named(request)
-        door = f"webhook:{system}"
-        quarantined = await asyncio.to_thread(self._log.count_quarantine, door)
+        quarantined = await asyncio.to_thread(self._log.count_quarantine, _door(system))
         told = self._deliveries.health(system, quarantined)
         told["active_secrets"] = len(self._secrets[system])
         return Response(orjson.dumps(told), media_type=JSON)
@@ -125,7 +124,7 @@ class Webhooks:
         # After the signature: whoever forges deliveries must not use up the sender's limit.
         await self._limits.spend("webhooks", system)
         trace: Trace = request.state.trace
-        door = f"webhook:{system}"
+        door = _door(system)
         media_type = asked.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
             parsed = _taken_apart(module, media_type, body, self._settings.max_batch_items)
@@ -151,6 +150,11 @@ class Webhooks:
 
 
 _Recorded = tuple[Verdict, str | None, float | None]
+
+
+def _door(system: str) -> str:
+    """What a delivery came in by, in counts, log lines and the quarantine."""
+    return f"webhook:{system}"
 
 
 def _recorded(outcomes: Sequence[Outcome], lag_seconds: float | None) -> _Recorded:

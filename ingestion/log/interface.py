@@ -144,6 +144,10 @@ class LogReader(Protocol):
         """Up to `limit` outcomes of quarantined entries with `outcome_id > after`, in order."""
         ...
 
+    def newest_outcomes(self, quarantine_ids: Sequence[int]) -> dict[int, OutcomeEntry]:
+        """The newest outcome of each of these entries that was taken again, by `quarantine_id`."""
+        ...
+
     def last_outcome_id(self) -> int:
         """The newest `outcome_id`; 0 when nothing was taken again."""
         ...

@@ -199,6 +199,10 @@ class OwnerLog:
         """Up to `limit` outcomes of quarantined entries with `outcome_id > after`, in order."""
         return self._log.read_outcomes(after, limit)
 
+    def newest_outcomes(self, quarantine_ids: Sequence[int]) -> dict[int, OutcomeEntry]:
+        """The newest outcome of each of these entries that was taken again, by `quarantine_id`."""
+        return self._log.newest_outcomes(quarantine_ids)
+
     def last_outcome_id(self) -> int:
         """The newest `outcome_id`; 0 when nothing was taken again."""
         return self._log.last_outcome_id()
@@ -432,6 +436,10 @@ class ClientLog:
     def read_outcomes(self, after: int = 0, limit: int = 1000) -> list[OutcomeEntry]:
         """Up to `limit` outcomes of quarantined entries with `outcome_id > after`, in order."""
         return self._reader.read_outcomes(after, limit)
+
+    def newest_outcomes(self, quarantine_ids: Sequence[int]) -> dict[int, OutcomeEntry]:
+        """The newest outcome of each of these entries that was taken again, by `quarantine_id`."""
+        return self._reader.newest_outcomes(quarantine_ids)
 
     def last_outcome_id(self) -> int:
         """The newest `outcome_id`; 0 when nothing was taken again."""

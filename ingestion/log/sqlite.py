@@ -90,6 +90,7 @@ create table if not exists quarantine_outcomes (
     path text,
     message text
 ) strict;
+create index if not exists outcomes_by_entry on quarantine_outcomes (quarantine_id);
 create index if not exists quarantine_by_door on quarantine (door);
 create table if not exists bulk_ranges (
     first_seq integer primary key,
@@ -122,6 +123,10 @@ def _slices(total: int, largest: int) -> Iterable[tuple[int, int]]:
             step //= 2
         yield start, start + step
         start += step
+
+
+def _outcome(row: tuple[Any, ...]) -> OutcomeEntry:
+    return OutcomeEntry(row[0], from_microseconds(row[1]), QuarantineOutcome(*row[2:]))
 
 
 class SqliteReader:
@@ -240,10 +245,17 @@ class SqliteReader:
             " from quarantine_outcomes where outcome_id > ? order by outcome_id limit ?",
             (after, limit),
         )
-        return [
-            OutcomeEntry(row[0], from_microseconds(row[1]), QuarantineOutcome(*row[2:]))
-            for row in rows
-        ]
+        return [_outcome(row) for row in rows]
+
+    def newest_outcomes(self, quarantine_ids: Sequence[int]) -> dict[int, OutcomeEntry]:
+        """The newest outcome of each of these entries that was taken again, by `quarantine_id`."""
+        rows = self._rows(
+            "select outcome_id, recorded_us, quarantine_id, outcome, seq, code, path, message"
+            " from quarantine_outcomes where outcome_id in (select max(outcome_id) from quarantine_outcomes"
+            f" where quarantine_id in ({','.join('?' * len(quarantine_ids))}) group by quarantine_id)",
+            quarantine_ids,
+        )
+        return {entry.outcome.quarantine_id: entry for entry in map(_outcome, rows)}
 
     def last_outcome_id(self) -> int:
         """The newest `outcome_id`; 0 when nothing was taken again."""
@@ -482,6 +494,10 @@ class SqliteLog:
     def read_outcomes(self, after: int = 0, limit: int = 1000) -> list[OutcomeEntry]:
         """Up to `limit` outcomes of quarantined entries with `outcome_id > after`, in order."""
         return self._reader.read_outcomes(after, limit)
+
+    def newest_outcomes(self, quarantine_ids: Sequence[int]) -> dict[int, OutcomeEntry]:
+        """The newest outcome of each of these entries that was taken again, by `quarantine_id`."""
+        return self._reader.newest_outcomes(quarantine_ids)
 
     def last_outcome_id(self) -> int:
         """The newest `outcome_id`; 0 when nothing was taken again."""

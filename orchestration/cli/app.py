@@ -373,6 +373,7 @@ def serve(
 ) -> None:
     """Serve the edge: POST /v1/events, POST /webhooks/{system}, and what became of them; /openapi.json lists every address."""
     from ingestion.edge.server import serve as serve_edge
+    from ingestion.replay import retake
     from orchestration.edge_decisions import ServingDecisions
 
     settings = Settings()
@@ -384,7 +385,7 @@ def serve(
 
     decisions = ServingDecisions(settings)
     try:
-        serve_edge(settings, host, port, announce=announce, decisions=decisions)
+        serve_edge(settings, host, port, announce=announce, decisions=decisions, retake=retake)
     finally:
         decisions.close()
 

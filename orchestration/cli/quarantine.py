@@ -49,7 +49,7 @@ def list_entries(
     as_json: AsJson = False,
 ) -> None:
     """Name what was not accepted: number, when, door, code, place, reason and whether it was replayed. Shows no payload."""
-    from ingestion.replay import STATUSES, Selection, counts, list_kept
+    from ingestion.quarantine import STATUSES, Selection, counts, list_kept
 
     statuses = {
         None: STATUSES[:2],
@@ -80,7 +80,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one entry whole, with what was sent; that may be personal data."""
-    from ingestion.replay import find_kept
+    from ingestion.quarantine import find_kept
 
     kept = find_kept(Settings(), quarantine_id)
     payload = kept.entry.rejection.payload.decode("utf-8", errors="backslashreplace")
@@ -112,7 +112,7 @@ def replay(
     What is accepted is in the log at once and in the warehouse with the next `handoff run` or worker's batch. Exit code 1 when anything is still
     refused.
     """
-    from ingestion.replay import Selection
+    from ingestion.quarantine import Selection
     from ingestion.replay import replay as take_again
 
     selection = Selection(tuple(ids or ()), code, door, instant_of(since, "--since"))
@@ -130,4 +130,8 @@ def replay(
             f"{report.count('accepted')} {would}accepted, {report.count('duplicate')} there already,"
             f" {report.count('refused')} still refused, {report.already_replayed} replayed before"
         )
+        if report.not_allowed:
+            print(
+                f"{report.not_allowed} left out: their senders lack the scope. Name them by id, or with --code SCOPE_DENIED, to let them in all the same"
+            )
     raise typer.Exit(EXIT_CHECKS if report.count("refused") else EXIT_OK)

@@ -26,6 +26,7 @@ from ingestion.edge.clients import ClientRegistry
 from ingestion.edge.decisions import Decisions
 from ingestion.errors.catalog import HandoffError
 from ingestion.log.sqlite import SqliteLog
+from ingestion.replay import retake
 from ingestion.settings import Settings
 
 NOW = datetime.now(UTC)
@@ -42,7 +43,9 @@ class Gateway:
         self.now = NOW
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        app = create_app(settings, self.log, clock=lambda: self.now, decisions=decisions)
+        app = create_app(
+            settings, self.log, clock=lambda: self.now, decisions=decisions, retake=retake
+        )
         config = uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -307,6 +310,45 @@ def test_without_pii_read_no_personal_value_is_seen_anywhere(edge: Gateway) -> N
         shown = client.get(f"/v1/quarantine/{refused['quarantine_id']}").text
         assert "Ada.Lovelace@example.com" in shown
         assert "1234567" in shown
+
+
+def test_what_was_refused_is_let_in_once_after_a_fix(edge: Gateway, contract_world: Any) -> None:
+    data = {
+        "activity_id": "1",
+        "system": "web",
+        "activity_type": "chat",
+        "email": "ada@example.com",
+    }
+    chat = event("chat", type="com.handoff.activity", subject="activity/web/1", data=data)
+    with edge.client("events:write", "quarantine:read", "quarantine:replay") as client:
+        refused = assert_problem(client.post("/v1/events", json=chat), 422, "ENUM_UNKNOWN")
+        path = f"/v1/quarantine/{refused['quarantine_id']}"
+        assert client.get(path).json()["status"] == "open"
+        still = client.post(f"{path}/replay")
+        assert (still.status_code, still.json()["status"]) == (200, "refused")
+        assert still.json()["replay"]["code"] == "ENUM_UNKNOWN"
+        assert "ratelimit-remaining" in still.headers
+        contract_world.set_enum("activity_type", chat="CHAT")
+        let_in = [client.post(f"{path}/replay").json() for _ in range(2)]
+        assert [answer["replay"]["outcome"] for answer in let_in] == ["accepted", "accepted"]
+        assert let_in[0]["replay"] == let_in[1]["replay"]
+        assert client.get("/v1/quarantine").json()["entries"][0]["status"] == "replayed"
+        assert_problem(client.post("/v1/quarantine/99/replay"), 404, "NOT_FOUND")
+    assert [entry.event["id"] for entry in edge.log.read()] == ["chat"]
+    assert edge.log.last_outcome_id() == 2
+
+
+def test_a_replay_lends_nobody_a_scope(edge: Gateway) -> None:
+    with edge.client("events:write", "quarantine:replay") as client:
+        refused = assert_problem(client.post("/v1/events", json=consent("c")), 403, "SCOPE_DENIED")
+        path = f"/v1/quarantine/{refused['quarantine_id']}/replay"
+        assert "consent:write" in assert_problem(client.post(path), 403, "SCOPE_DENIED")["detail"]
+    with edge.client("quarantine:read", name="reader") as client:
+        assert_problem(client.post(path), 403, "SCOPE_DENIED")
+    assert edge.log.last_seq() == 0
+    with edge.client("quarantine:replay", "consent:write", name="privacy") as client:
+        assert client.post(path).json()["replay"]["outcome"] == "accepted"
+    assert edge.log.last_seq() == 1
 
 
 def test_a_page_of_the_quarantine_names_the_next(edge: Gateway) -> None:

@@ -24,8 +24,10 @@ from ingestion.edge.webhooks import translate
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing import files
 from ingestion.landing.events import land_events
+from ingestion.log.interface import Rejection
 from ingestion.log.owner import open_log, open_reader
-from ingestion.replay import Selection, find_kept, list_kept, replay
+from ingestion.quarantine import Selection, find_kept, list_kept
+from ingestion.replay import replay
 from ingestion.settings import Settings
 
 NOW = datetime(2026, 4, 1, 12, tzinfo=UTC)
@@ -431,3 +433,19 @@ def test_scores_come_out_as_if_the_mapping_had_been_right_and_replaying_twice_ch
         assert state(late) == wanted
     [status] = late.rows("select distinct status from ops.quarantine")
     assert status == ("replayed",)
+
+
+def test_what_its_sender_may_not_send_is_let_in_only_when_it_is_named(settings: Settings) -> None:
+    data = {"contact_id": "c1", "system": "web", "channel": "email", "lawful_basis": "consent", "status": "granted"}  # fmt: skip
+    consent = chat(1, type="com.handoff.consent", subject="consent/web/1", data=data)
+    refused = Rejection(
+        "events", "SCOPE_DENIED", "/type", "'shop' lacks the scope", json.dumps(consent).encode(), TRACE_ID,
+        consent["source"], consent["id"], consent["type"],
+    )  # fmt: skip
+    with closing(open_log(settings)) as log:
+        log.quarantine([refused])
+    for report in (replay(settings, ALL), replay(settings, Selection(door="events"))):
+        assert (report.entries, report.not_allowed) == ((), 1)
+    assert log_state(settings) == (0, 1, 0)
+    assert outcomes_of(settings, Selection(code="SCOPE_DENIED")) == {1: "accepted"}
+    assert log_state(settings) == (1, 1, 1)
