@@ -284,13 +284,19 @@ def _said(
 def _aliases(
     connection: duckdb.DuckDBPyConnection, people: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
+    rows = f"select person_id, alias_person_id from {ALIASES} where alias_person_id <> person_id"
+    return _by_person(connection, rows, people)
+
+
+def _by_person(
+    connection: duckdb.DuckDBPyConnection, rows: str, people: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """The second column of `rows` for each of `people`, sorted; who has none is not there."""
     found: dict[str, list[str]] = defaultdict(list)
     for named in _named(people, "person_id"):
-        for person_id, alias in connection.execute(
-            f"select person_id, alias_person_id from {ALIASES} where alias_person_id <> person_id {named}"
-        ).fetchall():
-            found[person_id].append(alias)
-    return {person_id: tuple(sorted(aliases)) for person_id, aliases in found.items()}
+        for person_id, value in connection.execute(f"{rows}{named}").fetchall():
+            found[person_id].append(value)
+    return {person_id: tuple(sorted(values)) for person_id, values in found.items()}
 
 
 def _named(people: Sequence[str], *columns: str) -> Iterator[str]:
@@ -350,13 +356,8 @@ def _ask_consent_again(
 def _consented(
     connection: duckdb.DuckDBPyConnection, people: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for named in _named(people, "person_id"):
-        for person_id, destination in connection.execute(
-            f"select person_id, destination from intermediate.int_consents__destinations where is_consented {named}"
-        ).fetchall():
-            found[person_id].append(destination)
-    return {person_id: tuple(destinations) for person_id, destinations in found.items()}
+    rows = "select person_id, destination from intermediate.int_consents__destinations where is_consented"
+    return _by_person(connection, rows, people)
 
 
 def tell_or_say_why(settings: Settings) -> tuple[Telling | None, str]:

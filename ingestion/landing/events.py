@@ -101,7 +101,7 @@ def land_events(
                 _append(raw, pieces, rows, progress)
         finally:
             reader.close()
-        write_mark(settings, "landed", landed_through(raw.connection))
+        write_mark(settings, "landed", events.landed)
         removed = {table: count for table, count in raw.removed.items() if table != LANDINGS}
     return Landed(
         rows,
@@ -226,6 +226,11 @@ class _Events:
         self.taken[lane] += len(rows)
         self._unmarked[lane] += len(rows)
         self._through[lane] = last
+
+    @property
+    def landed(self) -> dict[Lane, int]:
+        """How far each lane has come by the rows of `landings` made so far."""
+        return dict(self._marked)
 
     def mark(self) -> dict[str, int] | None:
         """The row of `landings` for what was read since the last; None when nothing was."""

@@ -13,6 +13,7 @@ import typer
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
+from orchestration.cli.output import AsJson, instant_of, print_json
 
 app = typer.Typer(
     name="webhooks",
@@ -25,7 +26,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
 Name = Annotated[str, typer.Argument(metavar="SUBSCRIBER", help="Its name in subscribers.yml.")]
 
@@ -49,7 +49,7 @@ def list_subscribers(as_json: AsJson = False) -> None:
         outbox.subscribe(subscribers, now)
         rows = standings(outbox, subscribers, now)
     if as_json:
-        _print_json(
+        print_json(
             [
                 {
                     **row_of(row),
@@ -123,7 +123,7 @@ def deliver(
         deliverer = Deliverer(outbox, lambda: subscribers_of(settings))
         done = deliverer.once() if once else deliverer.run(_stopped_by_signal())
     if as_json:
-        _print_json(
+        print_json(
             {
                 "delivered": done.delivered,
                 "failed": done.failed,
@@ -153,7 +153,7 @@ def dead(
     with _outbox(settings) as outbox:
         letters = dead_letters(outbox, subscriber, limit)
     if as_json:
-        _print_json([row_of(letter) for letter in letters])
+        print_json([row_of(letter) for letter in letters])
         return
     if not letters:
         print("No dead letters.")
@@ -218,17 +218,18 @@ def replay(
     if subscriber is not None:
         subscribers_of(settings).get(subscriber)
     now = datetime.now(UTC)
+    told_since = instant_of(since, "--since")
     with _outbox(settings) as outbox:
-        if since is not None:
+        if told_since is not None:
             assert subscriber is not None
             done = replay_since(
-                outbox, subscriber, _instant(since), now, dead_only=dead_only, dry_run=dry_run
+                outbox, subscriber, told_since, now, dead_only=dead_only, dry_run=dry_run
             )
         else:
             done = replay_messages(outbox, chosen, subscriber, now, dry_run=dry_run)
     count = sum(done.by_subscriber.values())
     if as_json:
-        _print_json(
+        print_json(
             {
                 "replayed": count,
                 "by_subscriber": done.by_subscriber,
@@ -277,7 +278,7 @@ def test(name: Name, as_json: AsJson = False) -> None:
     message_id, answer = ping(subscribers.get(name), subscribers.policy)
     text = answer.body.decode("utf-8", errors="replace")
     if as_json:
-        _print_json(
+        print_json(
             {
                 "subscriber": name,
                 "message_id": message_id,
@@ -306,7 +307,7 @@ def _switch(name: str, change: Any, state: str, as_json: bool) -> None:
     with _outbox(settings) as outbox:
         before = change(outbox)
     if as_json:
-        _print_json({"subscriber": name, "state": state, "before": before.state})
+        print_json({"subscriber": name, "state": state, "before": before.state})
     else:
         print(f"{name} is {state} (was {before.state})")
 
@@ -351,21 +352,3 @@ def _seconds(value: float | None) -> str:
 def _ago(now: datetime, at: datetime) -> str:
     minutes = (now - at).total_seconds() / 60
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
-
-
-def _instant(text: str) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise HandoffError(
-            "BAD_REQUEST",
-            f"'{text}' is no instant",
-            remedy="Give ISO 8601, e.g. --since 2026-11-01T00:00Z.",
-        ) from None
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-
-
-def _print_json(value: Any) -> None:
-    from orchestration.cli.screens import as_json_text
-
-    print(as_json_text(value))
