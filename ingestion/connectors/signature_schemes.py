@@ -241,7 +241,8 @@ def _few(parts: list[str]) -> list[str]:
 
 
 def _hmac(key: bytes, signed: bytes) -> bytes:
-    return hmac.digest(key, signed, hashlib.sha256)
+    # `hmac.digest` gives the interpreter away even for a few bytes, and gets it back after half a millisecond while another thread works.
+    return hmac.new(key, signed, hashlib.sha256).digest()
 
 
 def _encoded(digest: bytes, encoding: Literal["hex", "base64"]) -> str:

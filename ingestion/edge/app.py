@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingestion.connectors import catalog
 from ingestion.contracts.registry import RECORD_TABLES, event_type
@@ -21,6 +22,7 @@ from ingestion.edge.clients import ClientRegistry
 from ingestion.edge.contacts import Contacts
 from ingestion.edge.correlation import Correlation
 from ingestion.edge.decisions import Decisions
+from ingestion.edge.doors import Door, Doors, Endpoint
 from ingestion.edge.events import Events
 from ingestion.edge.gate import Gate
 from ingestion.edge.handshakes import answer_handshake
@@ -37,7 +39,27 @@ from ingestion.log.interface import EventLog
 from ingestion.settings import Settings
 from ingestion.tracing import tracer
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+# What senders call all day; the rest is asked now and then.
+HOT_PATHS = ("/v1/events", "/webhooks/{system}")
+
+
+class _Edge(FastAPI):
+    """A framework's application behind middleware of ours: what ours answers costs nothing of the framework's."""
+
+    def __init__(self, before: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
+        super().__init__(**options)
+        self._before = before
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return self._before(super().build_middleware_stack())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Without the framework's own telemetry, which reads the environment for every request: Correlation makes the spans."""
+        if scope["type"] == "http" and self.middleware_stack is not None:
+            scope["app"] = self
+            await self.middleware_stack(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)
 
 
 def create_app(
@@ -67,7 +89,21 @@ def create_app(
     quarantine = Quarantine(settings, log, gate, retake)
     oauth = OAuth(settings, tokens, limits)
 
-    app = FastAPI(
+    doors: dict[str, Door] = {}
+
+    def before(framework: ASGIApp) -> ASGIApp:
+        admission = Admission(
+            Doors(framework, doors),
+            under_way=under_way,
+            max_requests=settings.edge_max_requests,
+            max_bytes=settings.edge_max_bytes,
+            max_body_bytes=settings.max_body_bytes,
+        )
+        # Outermost: what is not let in has a trace and is counted as well.
+        return Correlation(admission, metrics=metrics, tracer=tracer("handoff-edge"))
+
+    app = _Edge(
+        before,
         title="Handoff edge",
         summary="Takes events and webhooks; 202 means on disk.",
         docs_url=None,
@@ -76,15 +112,6 @@ def create_app(
         redirect_slashes=False,
         lifespan=webhooks.running,
     )
-    app.add_middleware(
-        Admission,
-        under_way=under_way,
-        max_requests=settings.edge_max_requests,
-        max_bytes=settings.edge_max_bytes,
-        max_body_bytes=settings.max_body_bytes,
-    )
-    # Outermost, as it is added last: what is not let in has a trace and is counted as well.
-    app.add_middleware(Correlation, metrics=metrics, tracer=tracer("handoff-edge"))
     app.add_exception_handler(HandoffError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
 
@@ -118,7 +145,11 @@ def create_app(
         "/.well-known/oauth-authorization-server": {"GET": oauth.get_metadata},
         "/metrics": {"GET": get_metrics},
     }.items():
-        app.add_route(path, _by_method(endpoints), methods=list(endpoints))
+        route = _by_method(endpoints)
+        app.add_route(path, route, methods=list(endpoints))
+        if path in HOT_PATHS:
+            base, _, parameter = path.partition("{")
+            doors[base] = Door(route, endpoints["POST"], parameter.rstrip("}") or None)
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
