@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 # State of the build checks; apart from the state you work with.
 CI_HOME := .handoff/checks
 
-.PHONY: demo test lint types imports generated contracts unit dbt-build prove bench generate install clean help
+.PHONY: demo test lint types imports generated contracts unit services dbt-build prove bench generate install clean help
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -52,8 +52,14 @@ generate: $(STAMP) ## derive it anew
 	$(BIN)/python -m ingestion.errors.generate
 	$(BIN)/python -m models.policies.generate
 
-unit: $(STAMP)
+unit: $(STAMP) services
 	$(BIN)/pytest -q
+
+# Servers that tests run against for real and PyPI does not have. Who is not root installs them by hand, or their tests are skipped.
+services:        ## redis-server, by apt where we may
+	@command -v redis-server > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server > /dev/null; } \
+	  || echo "redis-server is not installed: the tests that need it are skipped"
 
 # The real models on a real run's data: every unit test and data test, after the demo filled the warehouse.
 dbt-build: $(STAMP)
