@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
-import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from ingestion.edge.app import create_app
 from ingestion.landing import files
 from ingestion.log.owner import open_reader
 from ingestion.log.sqlite import SqliteLog
 from ingestion.settings import Settings
+from tests.serving import served
 
 FIRST = "urn:handoff:contract:activity:1.0.0"
 SECOND = "urn:handoff:contract:activity:2.0.0"
@@ -42,23 +40,12 @@ def clock() -> Clock:
 def client(contract_world: Any, settings: Settings, clock: Clock) -> Iterator[httpx.Client]:
     contract_world.add_activity_2()
     contract_world.end_activity("2026-09-01")
-    log = SqliteLog(settings.log_path)
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(settings, log, clock=clock), log_config=None)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with httpx.Client(base_url=url, timeout=20) as http:
-            yield http
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        listener.close()
-        log.close()
+    with (
+        closing(SqliteLog(settings.log_path)) as log,
+        served(create_app(settings, log, clock=clock)) as url,
+        httpx.Client(base_url=url, timeout=20) as http,
+    ):
+        yield http
 
 
 def activity(name: str, schema: str | None = None, **fields: Any) -> dict[str, Any]:

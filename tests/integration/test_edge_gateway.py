@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from ingestion.errors.catalog import HandoffError
 from ingestion.log.sqlite import SqliteLog
 from ingestion.replay import retake
 from ingestion.settings import Settings
+from tests.serving import served
 
 NOW = datetime.now(UTC)
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -40,30 +41,17 @@ class Gateway:
 
     def __init__(self, settings: Settings, decisions: Decisions | None = None) -> None:
         self.settings = settings
-        self.log = SqliteLog(settings.log_path)
         self.registry = ClientRegistry(settings.edge_dir)
         self.now = NOW
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open = ExitStack()
+        self.log = self._open.enter_context(closing(SqliteLog(settings.log_path)))
         app = create_app(
             settings, self.log, clock=lambda: self.now, decisions=decisions, retake=retake
         )
-        config = uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._listener]}, daemon=True
-        )
-        self._thread.start()
-        deadline = time.monotonic() + 20
-        while not self._server.started and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert self._server.started
+        self.url = self._open.enter_context(served(app))
 
     def close(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(20)
-        self._listener.close()
-        self.log.close()
+        self._open.close()
 
     def client(self, *scopes: str, name: str = "shop", **limits: str) -> httpx.Client:
         """A client with these scopes that has a token."""

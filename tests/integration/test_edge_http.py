@@ -19,7 +19,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from standardwebhooks import Webhook
 
 from ingestion.edge.app import create_app
@@ -27,6 +26,7 @@ from ingestion.errors.catalog import HandoffError, catalog
 from ingestion.log.interface import EventLog
 from ingestion.log.sqlite import SqliteLog
 from ingestion.settings import Settings
+from tests.serving import served
 
 NOW = datetime(2026, 4, 1, 12, 0, tzinfo=UTC)
 HUBSPOT_SECRET = "hub-secret"
@@ -38,27 +38,8 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 @contextmanager
 def running(settings: Settings, log: EventLog) -> Iterator[str]:
     """The edge on a free port of this machine; yields its address."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        create_app(settings, log, clock=lambda: NOW),
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        lifespan="on",
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert server.started
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        listener.close()
+    with served(create_app(settings, log, clock=lambda: NOW)) as url:
+        yield url
 
 
 def settings_of(home: Path, **fields: Any) -> Settings:

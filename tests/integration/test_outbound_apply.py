@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from ingestion.connectors.salesforce.destination import SalesforceDestination
 from ingestion.contracts.registry import validate_event
@@ -29,6 +27,7 @@ from ingestion.sandbox.app import create_app
 from ingestion.sandbox.credentials import Tokens
 from ingestion.sandbox.world import build_world
 from ingestion.settings import Settings
+from tests.serving import served
 
 TOKENS = Tokens()
 START = datetime(2026, 4, 14, 8, tzinfo=UTC)
@@ -216,15 +215,8 @@ class Bench:
 def sandbox() -> Iterator[str]:
     world = build_world(7, START, people=20)
     app = create_app(7, START, world=world, tokens=TOKENS)
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(5)
+    with served(app) as url:
+        yield url
 
 
 @pytest.fixture

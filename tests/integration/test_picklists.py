@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from ingestion.connectors import catalog
 from ingestion.contracts.picklists import mismatches
@@ -24,21 +20,13 @@ from ingestion.sandbox import hubspot_properties, salesforce_schema
 from ingestion.sandbox.app import create_app
 from ingestion.sandbox.credentials import environment
 from ingestion.settings import Settings
+from tests.serving import served
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(7, datetime(2026, 4, 1, tzinfo=UTC)), log_config=None)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(20)
-    listener.close()
+    with served(create_app(7, datetime(2026, 4, 1, tzinfo=UTC))) as address:
+        yield address
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from ingestion.sandbox.app import create_app
 from ingestion.sandbox.credentials import Tokens
 from ingestion.sandbox.faults import Fault, FaultList
 from ingestion.sandbox.partial_batch import split_batch
 from ingestion.sandbox.world import World, build_world
+from tests.serving import served
 
 ROOT = Path(__file__).parents[2]
 ANCHOR = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -41,18 +41,8 @@ def world() -> World:
 @pytest.fixture(scope="module")
 def running(world: World) -> Iterator[httpx.Client]:
     app = create_app(7, ANCHOR, world=world)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < deadline, "the sandbox did not start"
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+    with served(app) as url, httpx.Client(base_url=url, timeout=10) as client:
         yield client
-    server.should_exit = True
-    thread.join(timeout=20)
 
 
 @pytest.fixture

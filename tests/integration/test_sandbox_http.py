@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import pytest
 from ingestion.sandbox.app import create_app, stored_anchor
 from ingestion.sandbox.credentials import Tokens, environment
 from ingestion.sandbox.world import World, build_world
+from tests.serving import served
 
 ANCHOR = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 TOKENS = Tokens()
@@ -40,26 +40,12 @@ class Clock:
 
 
 @contextmanager
-def served(world: World, state_path: Path | None = None) -> Iterator[httpx.Client]:
-    """A sandbox in a server of its own on a free loopback port."""
-    import uvicorn
-
+def opened(world: World, state_path: Path | None = None) -> Iterator[httpx.Client]:
+    """A sandbox in a server of its own."""
     clock = Clock(ANCHOR + timedelta(hours=1))
     app = create_app(world.seed, world.anchor, state_path, clock=clock, world=world)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 10
-    while not server.started:
-        assert time.monotonic() < deadline, "the sandbox did not start"
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join(timeout=10)
+    with served(app) as url, httpx.Client(base_url=url, timeout=10) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +55,7 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def running(world: World) -> Iterator[httpx.Client]:
-    with served(world) as client:
+    with opened(world) as client:
         yield client
 
 
@@ -532,14 +518,14 @@ def test_describe_names_the_external_ids(sandbox: httpx.Client) -> None:
 
 def test_a_restarted_sandbox_still_knows_what_was_pushed(world: World, tmp_path: Path) -> None:
     state = tmp_path / "sandbox" / "state.sqlite"
-    with served(world, state) as client:
+    with opened(world, state) as client:
         [pushed] = upsert(client, [lead("kept")]).json()
         [dropped] = upsert(client, [lead("gone")]).json()
         client.delete(f"{DATA}/sobjects/Lead/{dropped['id']}", headers=SALESFORCE)
         before = soql(client, "SELECT FIELDS FROM Lead".replace("FIELDS", "Id, SystemModstamp"))
     assert stored_anchor(state, 7) == ANCHOR
     assert stored_anchor(state, 8) is None
-    with served(world, state) as client:
+    with opened(world, state) as client:
         assert soql(client, "SELECT Id, SystemModstamp FROM Lead") == before
         [again] = upsert(client, [lead("kept", Title="still me")]).json()
         assert (again["id"], again["created"]) == (pushed["id"], False)
@@ -549,7 +535,7 @@ def test_a_restarted_sandbox_still_knows_what_was_pushed(world: World, tmp_path:
         count = soql(client, "SELECT count() FROM Lead WHERE Handoff_Person_Id__c != null")
         assert count["totalSize"] == 0
     other = build_world(8, ANCHOR, people=40)
-    with served(other, state) as client:
+    with opened(other, state) as client:
         assert soql(client, "SELECT Id FROM Lead WHERE LastName = 'Lovelace'")["totalSize"] == 0
 
 

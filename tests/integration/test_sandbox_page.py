@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from lxml import html
 
 from ingestion.sandbox.app import create_app
@@ -20,6 +17,7 @@ from ingestion.sandbox.faults import REQUEST_KINDS, WEBHOOK_KINDS
 from ingestion.sandbox.personas import PERSONAS
 from ingestion.sandbox.webhook_sender import Edge
 from ingestion.sandbox.world import build_world
+from tests.serving import served
 
 ANCHOR = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 BROWSER = {"accept": "text/html,application/xhtml+xml", "sec-fetch-site": "same-origin"}
@@ -31,20 +29,9 @@ def running() -> Iterator[httpx.Client]:
     world = build_world(7, ANCHOR, people=40)
     # Nobody listens there: what is sent waits for its next attempt.
     edge = Edge("http://127.0.0.1:9", webhook_secrets(7))
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(7, ANCHOR, world=world, edge=edge), port=0, log_level="critical")
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < deadline, "the sandbox did not start"
-        time.sleep(0.01)
-    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    with httpx.Client(base_url=url, timeout=10, headers=BROWSER) as client:
+    app = create_app(7, ANCHOR, world=world, edge=edge)
+    with served(app) as url, httpx.Client(base_url=url, timeout=10, headers=BROWSER) as client:
         yield client
-    server.should_exit = True
-    thread.join(timeout=20)
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from typing import Any, ClassVar
 
 import httpx
 import pytest
-import uvicorn
 from pydantic import SecretStr
 
 from ingestion.edge.app import create_app as edge_app
@@ -30,6 +29,7 @@ from ingestion.sandbox.credentials import environment, webhook_secrets
 from ingestion.sandbox.webhook_sender import Edge
 from ingestion.sandbox.world import World, build_world
 from ingestion.settings import Settings
+from tests.serving import served
 
 ROOT = Path(__file__).parents[2]
 ANCHOR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
@@ -54,27 +54,9 @@ def sandbox_of(
 ) -> Iterator[httpx.Client]:
     """A sandbox in a server of its own whose webhooks go to `edge_url`."""
     edge = Edge(edge_url, webhook_secrets(secrets_of))
-    with served(create_app(SEED, world.anchor, state, world=world, edge=edge)) as client:
+    app = create_app(SEED, world.anchor, state, world=world, edge=edge)
+    with served(app) as url, httpx.Client(base_url=url, timeout=20) as client:
         yield client
-
-
-@contextmanager
-def served(app: Any) -> Iterator[httpx.Client]:
-    """An app in a server of its own on a free loopback port."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < deadline, "the sandbox did not start"
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join(timeout=30)
 
 
 @dataclass(frozen=True)
@@ -139,10 +121,12 @@ def scene(world: World, tmp_path: Path) -> Iterator[Scene]:
         for system, value in webhook_secrets(SEED).items()
     }
     settings = Settings(home=tmp_path, **secrets)
-    with contextlib.closing(open_log(settings)) as log, served(edge_app(settings, log)) as edge:
-        url = str(edge.base_url).rstrip("/")
-        with sandbox_of(world, url) as client:
-            yield Scene(client, tmp_path)
+    with (
+        contextlib.closing(open_log(settings)) as log,
+        served(edge_app(settings, log)) as url,
+        sandbox_of(world, url) as client,
+    ):
+        yield Scene(client, tmp_path)
 
 
 @pytest.fixture
@@ -267,7 +251,7 @@ def test_a_webhook_that_cannot_be_signed_does_not_hold_up_the_others(
 ) -> None:
     edge = Edge(grumpy[0], webhook_secrets(SEED) | {"web": "whsec_no base64 at all!"})
     app = create_app(SEED, world.anchor, world=world, edge=edge)
-    with served(app) as sandbox:
+    with served(app) as address, httpx.Client(base_url=address, timeout=20) as sandbox:
         sandbox.post("/sandbox/personas/buyer/act", json={"action": "submit_form"})
         sandbox.post("/sandbox/personas/buyer/act", json={"action": "change_job"})
         web, hubspot = settled(sandbox)

@@ -3,11 +3,7 @@ answers."""
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -16,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from ingestion.connectors import catalog, polling
@@ -27,6 +22,7 @@ from ingestion.landing.polls import configured_systems, land_archive, poll
 from ingestion.sandbox.app import create_app
 from ingestion.sandbox.credentials import Tokens, environment
 from ingestion.settings import Settings
+from tests.serving import served
 
 ANCHOR = datetime(2026, 4, 1, tzinfo=UTC)
 COUNTS = {
@@ -60,20 +56,6 @@ class Sandbox:
         )
         found: list[dict[str, Any]] = answer.json()["requests"]
         return found
-
-
-@contextmanager
-def served(app: FastAPI) -> Iterator[str]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=10)
 
 
 @pytest.fixture(scope="module")

@@ -5,23 +5,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from ingestion.edge.app import create_app
 from ingestion.log.interface import Rejection
 from ingestion.log.sqlite import SqliteLog
 from ingestion.settings import Settings
+from tests.serving import served
 
 NOW = datetime(2026, 4, 1, 12, 0, tzinfo=UTC)
 ORGANIZATION = "00D5g00000ABCdEEAX"
@@ -98,24 +95,12 @@ def running(settings: Settings, clock: Clock | None = None) -> Iterator[Edge]:
     """The edge on a free port until the block ends, stopped as a supervisor stops it."""
     clock = clock or Clock()
     log = SqliteLog(settings.log_path)
-    listener = socket.create_server(("127.0.0.1", 0))
-    app = create_app(settings, log, clock)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, proxy_headers=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started and time.monotonic() < deadline:
-        time.sleep(0.01)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    try:
-        with httpx.Client(base_url=url, timeout=20) as client:
-            yield Edge(log, clock, client)
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        listener.close()
-        log.close()
-    assert not thread.is_alive()
+    with (
+        closing(log),
+        served(create_app(settings, log, clock)) as url,
+        httpx.Client(base_url=url, timeout=20) as client,
+    ):
+        yield Edge(log, clock, client)
 
 
 @pytest.fixture(scope="module")

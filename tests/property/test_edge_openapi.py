@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
@@ -26,6 +22,7 @@ from ingestion.edge.app import create_app
 from ingestion.edge.clients import ClientRegistry
 from ingestion.log.sqlite import SqliteLog
 from ingestion.settings import Settings
+from tests.serving import served
 
 CHECKS = [
     not_a_server_error,
@@ -43,22 +40,13 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     home = tmp_path_factory.mktemp("openapi")
     configured = Settings(home=home, rate_limits=limits, webhook_secrets_hubspot="secret")
-    listener = socket.create_server(("127.0.0.1", 0))
-    with closing(SqliteLog(configured.log_path)) as log:
-        config = uvicorn.Config(create_app(configured, log), log_config=None, access_log=False)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        deadline = time.monotonic() + 20
-        while not server.started and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert server.started
+    with (
+        closing(SqliteLog(configured.log_path)) as log,
+        served(create_app(configured, log)) as address,
+    ):
         # Everybody on this machine may do everything until there is a client.
         assert not ClientRegistry(configured.edge_dir).keys()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(20)
-        listener.close()
+        yield address
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
