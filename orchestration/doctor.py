@@ -93,6 +93,7 @@ def examine(
         ("rebuild", _rebuild),
         ("time zones", _time_zones),
         ("systems", _systems),
+        ("subscribers", _subscribers),
     ]
     findings = [_look(name, look, settings) for name, look in looks]
     counts: list[Count] = []
@@ -289,3 +290,26 @@ def _systems(settings: Settings) -> str:
             told, "Set HANDOFF_<SYSTEM>_URL and its credentials, or try `handoff sandbox`."
         )
     return told
+
+
+def _subscribers(settings: Settings) -> str:
+    """Who of our own webhooks' subscribers is not told, and what was given up."""
+    from ingestion.subscribers.desk import standings
+    from ingestion.subscribers.outbox import Outbox
+    from orchestration.subscribers import outbox_path, subscribers_of
+
+    subscribers = subscribers_of(settings)
+    # Looking must not make the file.
+    if not outbox_path(settings).exists():
+        count = len(subscribers.by_name)
+        return f"{count} configured, nothing told yet" if count else "none"
+    with contextlib.closing(Outbox(outbox_path(settings))) as outbox:
+        rows = standings(outbox, subscribers, datetime.now(UTC))
+    told = "; ".join(
+        f"{row.subscriber} {row.state}, {row.pending} waiting, {row.dead} given up" for row in rows
+    )
+    if any(row.dead or row.state != "enabled" for row in rows):
+        raise _Unwell(
+            told, "`handoff webhooks list` says why; `handoff webhooks replay` sends again."
+        )
+    return told or "none"

@@ -134,6 +134,12 @@ def test_dead_letters_are_shown_with_the_answer_and_replayed_under_their_ids(
         (3, "SUBSCRIBER_REFUSED", "no such account")
     }
     assert "no such account" not in subscribed.handoff("webhooks", "list").out
+    [found] = [
+        row
+        for row in subscribed.handoff("doctor", "--json").json["findings"]
+        if row["name"] == "subscribers"
+    ]
+    assert (found["state"], "3 given up" in found["told"]) == ("warning", True)
     receiver.always(_=None)
     one = subscribed.handoff("webhooks", "replay", "message-2", "--json")
     assert one.json["replayed"] == 1
