@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TypeVar, cast
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -22,6 +23,8 @@ from ingestion.edge.intake import Item, Outcome
 from ingestion.errors.catalog import catalog
 from ingestion.log.interface import EventLog
 
+Kind = TypeVar("Kind", Counter, Histogram)
+
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 # From a form's submission to our log: seconds as a rule, days after an outage of the sender.
@@ -37,6 +40,7 @@ class Metrics:
         """`event_types` are the types that become labels; any other is `unknown`."""
         self._registry = CollectorRegistry()
         self._types = frozenset(event_types)
+        self._children: dict[tuple[Counter | Histogram, tuple[str, ...]], Counter | Histogram] = {}
         self._accepted = Counter(
             "handoff_events",
             "Items taken at a door, by what became of them.",
@@ -76,9 +80,9 @@ class Metrics:
             if outcome.status == "accepted" and outcome.received_at is not None:
                 lag = _lag_seconds(item, outcome.received_at)
                 if lag is not None:
-                    self._lag.labels(kind).observe(lag)
+                    self._child(self._lag, kind).observe(lag)
         for (kind, status), count in taken.items():
-            self._accepted.labels(door, kind, status).inc(count)
+            self._child(self._accepted, door, kind, status).inc(count)
 
     def count_rejection(self, door: str, code: str) -> None:
         """Count one refusal."""
@@ -89,11 +93,18 @@ class Metrics:
         known = (
             method if method in ("GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD") else _UNKNOWN
         )
-        self._requests.labels(route, known, str(status)).observe(seconds)
+        self._child(self._requests, route, known, str(status)).observe(seconds)
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def _child(self, metric: Kind, *labels: str) -> Kind:
+        """The metric for these labels; the library's own look-up costs as much as all its counting."""
+        found = self._children.get((metric, labels))
+        if found is None:
+            found = self._children[metric, labels] = metric.labels(*labels)
+        return cast(Kind, found)
 
     def _type_of(self, item: Item) -> str:
         kind = item.event.get("type") if isinstance(item.event, dict) else None

@@ -15,6 +15,7 @@ from ingestion.errors.catalog import HandoffError
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
+    from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
 # Of events each one counts, of everything else each request. Generous: they keep one caller from
 # taking everybody's turn, and are no price list.
@@ -106,47 +107,48 @@ class RateLimits:
         `own` are the caller's limits by route where they are not everybody's.
         """
         item = self._item((own or {}).get(route) or self._limits[route])
-        names = (route, caller)
-        taken, reset_at, remaining = await self._count(item, names, cost)
-        allowance = Allowance(
-            route,
-            item.amount,
-            item.get_expiry(),
-            max(remaining, 0),
-            max(math.ceil(reset_at - time.time()), 1),
-        )
-        if taken:
-            return allowance
-        if cost > item.amount:
-            raise Refused(
-                "PAYLOAD_TOO_LARGE",
-                f"{cost} events at once are more than the {item} that {caller!r} may send",
-                headers=allowance.headers(),
-                remedy="Send smaller batches.",
-            )
-        raise Refused(
-            "RATE_LIMITED",
-            f"{caller!r} may send {item} on {route}; {allowance.remaining} are left",
-            headers=allowance.headers() | {"retry-after": str(allowance.reset_seconds)},
-            remedy="Wait for the time in Retry-After and send again; nothing of this was taken.",
-        )
+        taken, counted_by = await self._count(item, (route, caller), cost)
+        allowance = await self._left(item, counted_by, route, caller)
+        if not taken:
+            raise _refused(item, allowance, caller, cost)
+        return allowance
+
+    async def count(self, route: str, caller: str) -> None:
+        """`spend` one for senders that are not told what is left, which costs less."""
+        item = self._item(self._limits[route])
+        taken, counted_by = await self._count(item, (route, caller), 1)
+        if not taken:
+            allowance = await self._left(item, counted_by, route, caller)
+            raise _refused(item, allowance, caller, 1)
+
+    async def _left(
+        self,
+        item: RateLimitItem,
+        counted_by: SlidingWindowCounterRateLimiter,
+        route: str,
+        caller: str,
+    ) -> Allowance:
+        try:
+            stats = await counted_by.get_window_stats(item, route, caller)
+        except Exception:
+            # It went down between the two questions; what is left is then what this edge has counted.
+            stats = await self._own.get_window_stats(item, route, caller)
+        seconds = max(math.ceil(stats.reset_time - time.time()), 1)
+        return Allowance(route, item.amount, item.get_expiry(), max(stats.remaining, 0), seconds)
 
     async def _count(
         self, item: RateLimitItem, names: tuple[str, str], cost: int
-    ) -> tuple[bool, float, int]:
+    ) -> tuple[bool, SlidingWindowCounterRateLimiter]:
+        """Whether so much was left, and who has counted it."""
         if self._shared is not None:
             try:
-                taken = await self._shared.hit(item, *names, cost=cost)
-                stats = await self._shared.get_window_stats(item, *names)
-                return taken, stats.reset_time, stats.remaining
+                return await self._shared.hit(item, *names, cost=cost), self._shared
             except Exception as error:
                 # A counter that is down must not keep events out: each edge counts for itself meanwhile.
                 if time.monotonic() - self._complained_at > 60:
                     self._complained_at = time.monotonic()
                     logger.warning("rate limits are counted by this edge alone", reason=str(error))
-        taken = await self._own.hit(item, *names, cost=cost)
-        stats = await self._own.get_window_stats(item, *names)
-        return taken, stats.reset_time, stats.remaining
+        return await self._own.hit(item, *names, cost=cost), self._own
 
     def _item(self, text: str) -> RateLimitItem:
         found = self._items.get(text)
@@ -155,3 +157,19 @@ class RateLimits:
 
             found = self._items[text] = parse(text)
         return found
+
+
+def _refused(item: RateLimitItem, allowance: Allowance, caller: str, cost: int) -> Refused:
+    if cost > item.amount:
+        return Refused(
+            "PAYLOAD_TOO_LARGE",
+            f"{cost} events at once are more than the {item} that {caller!r} may send",
+            headers=allowance.headers(),
+            remedy="Send smaller batches.",
+        )
+    return Refused(
+        "RATE_LIMITED",
+        f"{caller!r} may send {item} on {allowance.route}; {allowance.remaining} are left",
+        headers=allowance.headers() | {"retry-after": str(allowance.reset_seconds)},
+        remedy="Wait for the time in Retry-After and send again; nothing of this was taken.",
+    )

@@ -122,7 +122,7 @@ class Webhooks:
         asked = signed_request(request, body, self._settings)
         signed_at = self._verify[system](asked, self._secrets[system], now)
         # After the signature: whoever forges deliveries must not use up the sender's limit.
-        await self._limits.spend("webhooks", system)
+        await self._limits.count("webhooks", system)
         trace: Trace = request.state.trace
         door = _door(system)
         media_type = asked.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -191,7 +191,8 @@ def signed_request(request: Request, body: bytes, settings: Settings) -> SignedR
     else:
         base = f"{scope['scheme']}://{request.headers.get('host', '')}"
     headers: dict[str, str] = {}
-    for name, value in request.headers.items():
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     url = base + path + (f"?{query}" if query else "")
     return SignedRequest(request.method, url, headers, body)
