@@ -1,0 +1,32 @@
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    pre_hook="{% if is_incremental() %}delete from {{ this }} where {{ is_new() }}{% endif %}",
+) }}
+
+-- Kept as a table, so that a batch reads no documents of meetings again. What an attempt that died had appended goes first.
+with versions as (
+    {{ union_by_name([ref('stg_events__meetings'), ref('stg_calendar__meetings'), ref('stg_hubspot__meetings')]) }}
+)
+
+select
+    system,
+    meeting_id,
+    contact_id,
+    attendee_email,
+    rep_id,
+    rep_email,
+    time_zone,
+    status,
+    calendar_uid,
+    starts_at,
+    ends_at,
+    booked_at,
+    occurred_at,
+    received_at,
+    coalesce(seq, 0) as seq,
+    load_id,
+from versions
+{% if is_incremental() %}
+    where {{ is_new() }}
+{% endif %}
