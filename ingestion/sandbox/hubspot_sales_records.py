@@ -54,6 +54,8 @@ class HubSpotSalesRecords:
                 invited = {each["email"] for each in event["attendees"]}
                 if person.email in invited and rng.random() < 0.7:
                     self._meeting(owner, contact, event)
+        if rng.random() < 0.12:
+            self._logged_meeting(rep, contact, self._later(known))
         for _ in range(rng.randrange(3) if person.segment == "hot" else rng.randrange(2)):
             self._call(rep, contact, self._later(known))
         if rng.random() < 0.4:
@@ -168,6 +170,26 @@ class HubSpotSalesRecords:
             },
             created,
             changed,
+        )
+
+    def _logged_meeting(self, rep: Rep, contact: Record, at: datetime) -> None:
+        """A meeting that stands in no calendar we read: a rep wrote it down afterwards."""
+        starts = at.replace(minute=0, second=0, microsecond=0)
+        self._new(
+            "meetings",
+            contact,
+            {
+                "hs_timestamp": hubspot_time(starts),
+                "hubspot_owner_id": rep.owner_id,
+                "hs_meeting_title": "Talk at the trade fair",
+                "hs_meeting_start_time": hubspot_time(starts),
+                "hs_meeting_end_time": hubspot_time(starts + timedelta(minutes=20)),
+                "hs_meeting_outcome": "COMPLETED",
+                "hs_engagement_source": "CRM_UI",
+                "hs_engagement_source_id": None,
+            },
+            at + timedelta(hours=1),
+            at + timedelta(hours=1),
         )
 
     def _deal(self, person: Person, rep: Rep, contact: Record, opened: datetime) -> None:

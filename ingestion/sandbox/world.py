@@ -136,13 +136,16 @@ def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
 def _marketing(hubspot: HubSpotRecords, until: datetime) -> tuple[list[Record], list[Record]]:
     """The e-mail log and the submissions, oldest first."""
     contacts = {str(row["id"]): row for row in hubspot.contacts}
+    # HubSpot keeps an address at one contact: of others that have it, the log cannot tell.
+    holders = {str(row["properties"]["email"]).lower(): row for row in hubspot.contacts}
     log: list[Record] = []
     submissions: list[Record] = []
     for event in hubspot.events:
         contact_id = str(event["objectId"])
-        entries, submission = told_again(
-            event, contacts[hubspot.merges.get(contact_id, contact_id)]
-        )
+        contact = contacts[hubspot.merges.get(contact_id, contact_id)]
+        if holders[str(contact["properties"]["email"]).lower()] is not contact:
+            continue
+        entries, submission = told_again(event, contact)
         log += entries
         submissions += [submission] if submission else []
     for contact in hubspot.contacts:

@@ -1,10 +1,9 @@
-{{ config(
-    materialized='incremental',
-    incremental_strategy='append',
-    pre_hook="{% if is_incremental() %}delete from {{ this }} where {{ is_new() }}{% endif %}",
-) }}
+{{ config(materialized='incremental', incremental_strategy='append') }}
 
--- Kept as a table, so that a batch reads no documents of meetings again. What an attempt that died had appended goes first.
+-- Kept as a table, so that a batch reads no documents of meetings again. Batches of decisions pass it over: what is new is what was loaded
+-- after its own newest row, not since the last transform. One writer loads one after the other, so ids of loads grow.
+{% set newest = newest_load() %}
+
 with versions as (
     {{ union_by_name([ref('stg_events__meetings'), ref('stg_calendar__meetings'), ref('stg_hubspot__meetings')]) }}
 )
@@ -28,5 +27,5 @@ select
     load_id,
 from versions
 {% if is_incremental() %}
-    where {{ is_new() }}
+    where load_id > '{{ newest }}'
 {% endif %}
