@@ -124,7 +124,7 @@ class HubSpotApi:
             except ApiError as error:
                 return _error(error)
             request.scope.setdefault("sandbox", {})["rows"] = rows
-            response = _json(content)
+            response = _json(content, 207 if content.get("numErrors") else 200)
             response.headers.update(self.limits.headers(request.url.path))
             return response
 
@@ -234,8 +234,7 @@ class HubSpotApi:
         return answer, len(page)
 
     def read_batch(self, request: Request, body: bytes) -> tuple[Record, int]:
-        """Objects by id, or contacts by e-mail (`idProperty`); those not found are errors of a 207,
-        which is left out here, as nothing reads them."""
+        """Objects by id, or contacts by e-mail (`idProperty`); those not found are errors of a 207."""
         kind, asked = _kind(request), _object(body)
         history = asked.get("propertiesWithHistory") or []
         inputs = _inputs(asked, HISTORY_LIMIT if history else BATCH_LIMIT)
@@ -248,7 +247,8 @@ class HubSpotApi:
             str(row["properties"].get(key) or "").lower(): row for row in self.world.hubspot[kind]
         }
         names = asked.get("properties") or DEFAULT_PROPERTIES[kind]
-        found = []
+        found: list[Record] = []
+        missing = [each for each in wanted if each not in rows]
         for each in wanted:
             if each in rows:
                 shown = _shown(rows[each], names)
@@ -256,14 +256,18 @@ class HubSpotApi:
                     kept = rows[each].get("propertiesWithHistory", {})
                     shown["propertiesWithHistory"] = {name: kept.get(name, []) for name in history}
                 found.append(shown)
-        return {"status": "COMPLETE", "results": found, **_now()}, len(found)
+        answer = {"status": "COMPLETE", "results": found, **_now()}
+        if missing:
+            answer |= _not_found("Could not get some objects", {"ids": missing})
+        return answer, len(found)
 
     def associations(self, request: Request, body: bytes) -> tuple[Record, int]:
-        """The records of another kind that go with each record; those with none are left out."""
+        """The records of another kind that go with each record; those with none are errors of a 207."""
         kind, inputs = _kind(request), _inputs(_object(body), ASSOCIATIONS_LIMIT)
         other = request.path_params["other"]
         other = OBJECT_TYPES.get(other, other)
-        results = []
+        results: list[Record] = []
+        alone: list[str] = []
         for record_id in inputs:
             ids = self.world.hubspot_associations.get((kind, record_id, other), [])
             to = [
@@ -282,7 +286,15 @@ class HubSpotApi:
             ]
             if to:
                 results.append({"from": {"id": record_id}, "to": to})
-        return {"status": "COMPLETE", "results": results, **_now()}, len(results)
+            else:
+                alone.append(record_id)
+        answer = {"status": "COMPLETE", "results": results, **_now()}
+        if alone:
+            answer |= _not_found(
+                f"No {other} is associated with {kind}", {"fromObjectId": alone},
+                subCategory="crm.associations.NO_ASSOCIATIONS_FOUND",
+            )  # fmt: skip
+        return answer, len(results)
 
     # ---- owners, campaigns, events ------------------------------------------------------------
 
@@ -437,6 +449,17 @@ def _inputs(asked: Record, most: int) -> list[str]:
     if not isinstance(inputs, list) or not inputs or len(inputs) > most:
         raise ApiError(400, "VALIDATION_ERROR", f"inputs must be a list of 1 to {most}")
     return [str(each["id"]) for each in inputs]
+
+
+def _not_found(message: str, context: Record, **more: str) -> Record:
+    error = {
+        "status": "error",
+        "category": "OBJECT_NOT_FOUND",
+        "message": message,
+        "context": context,
+        **more,
+    }
+    return {"numErrors": 1, "errors": [error]}
 
 
 def _now() -> Record:

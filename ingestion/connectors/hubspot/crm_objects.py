@@ -11,6 +11,7 @@ from typing import Any
 from ingestion.connectors.extracted import Extracted
 from ingestion.connectors.hubspot.pages import as_extracted, batched, by_time, listed
 from ingestion.connectors.polling import Session
+from ingestion.errors.catalog import HandoffError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Search finds at most 10,000 results, 200 a page: developers.hubspot.com, "Search the CRM".
@@ -102,9 +103,8 @@ def contacts_of_addresses(
             "properties": ["email"],
             "inputs": [{"id": address} for address in asked],
         }
-        answer = http.request("POST", f"crm/objects/{version}/contacts/batch/read", json=body)
         known.update(dict.fromkeys(asked))
-        for contact in answer["results"]:
+        for contact in _read_batch(http, f"crm/objects/{version}/contacts/batch/read", body):
             known[str(contact["properties"].get("email") or "").lower()] = str(contact["id"])
 
 
@@ -118,8 +118,7 @@ def _completed(http: Session, version: str, kind: str, page: list[Extracted]) ->
                 "propertiesWithHistory": list(HISTORY[kind]),
                 "inputs": [{"id": record_id} for record_id in asked],
             }
-            answer = http.request("POST", f"crm/objects/{version}/{kind}/batch/read", json=body)
-            for record in answer["results"]:
+            for record in _read_batch(http, f"crm/objects/{version}/{kind}/batch/read", body):
                 # A record merged away meanwhile answers as the one it became.
                 if str(record["id"]) in added:
                     history = record.get("propertiesWithHistory", {})
@@ -143,7 +142,7 @@ def _associations(
     while inputs:
         asked, inputs = inputs[:ASSOCIATIONS_PAGE], inputs[ASSOCIATIONS_PAGE:]
         path = f"crm/associations/{version}/{kind}/{other}/batch/read"
-        for row in http.request("POST", path, json={"inputs": asked})["results"]:
+        for row in _read_batch(http, path, {"inputs": asked}):
             record_id = str(row["from"]["id"])
             for to in row["to"]:
                 labels = {each.get("label") for each in to.get("associationTypes", ())}
@@ -157,6 +156,24 @@ def _associations(
         ]
         for record_id, others in found.items()
     }
+
+
+def _read_batch(http: Session, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The results of a batch; what HubSpot does not find is left out, by its own words.
+
+    A 207 with any other error is no answer: the records would look as if they had no history and no
+    contacts.
+    """
+    answer = http.request("POST", path, json=body)
+    for error in answer.get("errors", ()):
+        if error.get("category") != "OBJECT_NOT_FOUND":
+            raise HandoffError(
+                "UPSTREAM_UNAVAILABLE",
+                f"hubspot: POST {path}: a part of the batch failed: {error.get('category')}: "
+                f"{str(error.get('message'))[:200]}",
+            )
+    results: list[dict[str, Any]] = answer["results"]
+    return results
 
 
 def _search(
