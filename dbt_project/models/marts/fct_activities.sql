@@ -27,7 +27,7 @@ told_once as (
     select * from activities
     qualify row_number() over (
         partition by person_id, system, coalesce(occurrence_key, activity_id)
-        order by changed_at desc, campaign_id is null, received_at, activity_id
+        order by changed_at desc, campaign_id is null asc, received_at asc, activity_id asc
     ) = 1
 )
 

@@ -93,7 +93,7 @@ logged as (
     where system = 'hubspot'
     qualify row_number() over (
         partition by coalesce(person_id, meeting_id), split_part(meeting_id, '/', 1)
-        order by occurred_at desc, received_at desc, meeting_id
+        order by occurred_at desc, received_at desc, meeting_id asc
     ) = 1
 ),
 
@@ -126,9 +126,9 @@ mirrors as (
         partition by logged.meeting_guid
         order by
             coalesce(logged.calendar_uid in (scheduled.calendar_uid, scheduled.meeting_id), false) desc,
-            scheduled.status = 'cancelled',
-            scheduled.system,
-            scheduled.meeting_id
+            scheduled.status = 'cancelled' asc,
+            scheduled.system asc,
+            scheduled.meeting_id asc
     ) = 1
 ),
 

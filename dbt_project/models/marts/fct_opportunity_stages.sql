@@ -43,7 +43,7 @@ once as (
     where occurred_at <= {{ as_of() }}
     qualify row_number() over (
         partition by system, record_id, occurred_at
-        order by precedence, received_at desc, stage
+        order by precedence asc, received_at desc, stage asc
     ) = 1
 ),
 

@@ -7,7 +7,7 @@
 
 -- The one place where merges of all systems meet. Kept as a table, so that no batch reads the documents of every contact for them; what an
 -- attempt that died had appended goes first.
-with merges as (
+with directives as (
     {{ union_by_name([ref('stg_events__merges'), ref('stg_hubspot__merges')]) }}
 )
 
@@ -20,7 +20,7 @@ select
     received_at,
     coalesce(seq, 0) as seq,
     load_id,
-from merges
+from directives
 {% if is_incremental() %}
     where {{ is_new() }}
 {% endif %}
