@@ -9,6 +9,14 @@
     {{ load_id }} > '{{ var("since") }}'
 {%- endmacro %}
 
+{# Greatest load id a model holds, asked while it is rendered: compared with a constant, a scan leaves out what came before. #}
+{% macro newest_load() -%}
+    {%- if execute and is_incremental() -%}
+    {{ return(run_query('select coalesce(max(load_id), \'\') from ' ~ this).columns[0].values()[0]) }}
+    {%- endif -%}
+    {{ return('') }}
+{%- endmacro %}
+
 {# True for what was still ahead at the last completed transform and is not any more. #}
 {% macro has_come(instant) -%}
     {%- if var('since_as_of') -%}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import orjson
@@ -47,17 +47,39 @@ class _Again(Exception):
         self.wait = wait
 
 
+class Limits(Protocol):
+    """What a system allows its callers, asked before each request and told of each answer."""
+
+    def wait_seconds(self, path: str) -> float:
+        """How long the next request to `path` has to wait; it counts as sent after that."""
+        ...
+
+    def note(self, response: httpx.Response) -> None:
+        """Learn from an answer how much is left."""
+        ...
+
+    def final(self, response: httpx.Response) -> HandoffError | None:
+        """The error when an answer that would be repeated otherwise says that it is of no use."""
+        ...
+
+
 class Session:
     """GET and POST of JSON against one base address, each repeated until it is answered or given
     up."""
 
     def __init__(
-        self, system: str, client: httpx.Client, sleep: Callable[[float], None] = time.sleep
+        self,
+        system: str,
+        client: httpx.Client,
+        sleep: Callable[[float], None] = time.sleep,
+        *,
+        limits: Limits | None = None,
     ) -> None:
-        """Take over an open client; `sleep` waits between attempts."""
+        """Take over an open client; `sleep` waits between attempts, and where `limits` ask for it."""
         self.system = system
         self.client = client
         self.sleep = sleep
+        self.limits = limits
 
     def get(self, path: str, params: dict[str, Any] | None = None) -> Any:
         """The JSON answer to a GET."""
@@ -83,11 +105,15 @@ class Session:
     def _once(self, method: str, path: str, options: dict[str, Any]) -> Any:
         import httpx
 
+        if self.limits is not None and (pause := self.limits.wait_seconds(path)) > 0:
+            self.sleep(pause)
         try:
             response = self.client.request(method, path, **options)
         except httpx.TransportError as error:
             message = f"{self.system}: {method} {path}: {type(error).__name__}: {error}"
             raise _Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
+        if self.limits is not None:
+            self.limits.note(response)
         if response.is_success:
             try:
                 return orjson.loads(response.content)
@@ -99,6 +125,9 @@ class Session:
             f"{self.system}: {method} {path}: HTTP {response.status_code}: {response.text[:300]}",
             response.status_code,
         )
+        final = self.limits.final(response) if self.limits is not None else None
+        if final is not None:
+            raise final
         if response.status_code in RETRIED:
             raise _Again(refusal, retry_after(response.headers.get("retry-after")))
         raise refusal
@@ -106,7 +135,10 @@ class Session:
 
 @contextmanager
 def session(
-    settings: Settings, system: str, headers: dict[str, str] | None = None
+    settings: Settings,
+    system: str,
+    headers: dict[str, str] | None = None,
+    limits: Limits | None = None,
 ) -> Iterator[Session]:
     """A session at HANDOFF_<SYSTEM>_URL; SYSTEM_NOT_CONFIGURED without one, or when it is neither
     https nor loopback."""
@@ -133,7 +165,7 @@ def session(
         # A proxy of the environment cannot reach our own loopback.
         trust_env=not loopback,
     ) as client:
-        yield Session(system, client)
+        yield Session(system, client, limits=limits)
 
 
 def bearer(settings: Settings, system: str) -> dict[str, str]:

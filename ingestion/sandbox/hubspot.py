@@ -1,5 +1,5 @@
-"""The simulated HubSpot over HTTP: objects, search, owners, campaigns and event occurrences; read
-only.
+"""The simulated HubSpot over HTTP: objects, search, associations, owners, campaigns, event
+occurrences, e-mail log and forms; read only.
 
 Paths carry the dated version (developers.hubspot.com/docs/api-reference/2026-03). Shapes follow
 "Search the CRM" (≤ 5 filter groups, ≤ 10 filters each, ≤ 200 a page, 10,000 results), "List
@@ -21,6 +21,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from ingestion.sandbox.credentials import Tokens
+from ingestion.sandbox.hubspot_limits import Limits
 from ingestion.sandbox.hubspot_properties import property_of
 from ingestion.sandbox.world import World
 
@@ -28,7 +29,17 @@ Record = dict[str, Any]
 
 VERSIONS = ("2026-03", "2026-09")
 SEARCH_CAP = 10_000
-PAGE_LIMITS = {"list": 100, "search": 200, "owners": 500, "campaigns": 100, "events": 1_000}
+BATCH_LIMIT, HISTORY_LIMIT, ASSOCIATIONS_LIMIT = 100, 50, 1_000
+PAGE_LIMITS = {
+    "email_events": 1_000,
+    "submissions": 50,
+    "forms": 50,
+    "list": 100,
+    "search": 200,
+    "owners": 500,
+    "campaigns": 100,
+    "events": 1_000,
+}
 # What a call returns that names no properties.
 DEFAULT_PROPERTIES = {
     "contacts": (
@@ -40,7 +51,17 @@ DEFAULT_PROPERTIES = {
         "lastname",
     ),
     "companies": ("createdate", "domain", "hs_lastmodifieddate", "hs_object_id", "name"),
+    "deals": ("amount", "closedate", "createdate", "dealname", "dealstage", "pipeline"),
+    **dict.fromkeys(
+        ("calls", "emails", "meetings", "notes", "tasks"),
+        ("hs_createdate", "hs_lastmodifieddate", "hs_object_id"),
+    ),
 }
+OBJECT_TYPES = {
+    "0-1": "contacts", "0-2": "companies", "0-3": "deals", "0-48": "calls", "0-49": "emails",
+    "0-47": "meetings", "0-46": "notes", "0-27": "tasks", "contact": "contacts",
+    "company": "companies", "deal": "deals",
+}  # fmt: skip
 
 
 class ApiError(Exception):
@@ -61,6 +82,7 @@ class HubSpotApi:
         """Serves the portal of `world` to holders of `tokens`."""
         self.world = world
         self.tokens = tokens
+        self.limits = Limits()
 
     def router(self) -> APIRouter:
         """All routes, without prefix."""
@@ -68,12 +90,17 @@ class HubSpotApi:
         routes: tuple[tuple[str, str, Callable[..., tuple[Record, int]]], ...] = (
             ("/crm/objects/{version}/{kind}", "GET", self.list_objects),
             ("/crm/objects/{version}/{kind}/search", "POST", self.search),
+            ("/crm/objects/{version}/{kind}/batch/read", "POST", self.read_batch),
             ("/crm/objects/{version}/{kind}/{object_id}", "GET", self.get_object),
+            ("/crm/associations/{version}/{kind}/{other}/batch/read", "POST", self.associations),
             ("/crm/owners/{version}", "GET", self.owners),
             ("/marketing/campaigns/{version}", "GET", self.campaigns),
             ("/crm/properties/{version}/{kind}/{name}", "GET", self.property),
             ("/events/{version}/events", "GET", self.events),
             ("/events/event-occurrences/{version}", "GET", self.events),
+            ("/email/public/v1/events", "GET", self.email_events),
+            ("/marketing/forms/{version}", "GET", self.forms),
+            ("/form-integrations/v1/submissions/forms/{form_id}", "GET", self.submissions),
         )
         for path, method, answer in routes:
             router.add_api_route(path, self._endpoint(answer), methods=[method])
@@ -87,14 +114,19 @@ class HubSpotApi:
         async def endpoint(request: Request) -> Response:
             try:
                 self._authorise(request)
-                version = request.path_params["version"]
+                refused = self.limits.refusal(request.url.path)
+                if refused is not None:
+                    return _json({**refused, "correlationId": str(uuid.uuid4())}, 429)
+                version = request.path_params.get("version", VERSIONS[0])
                 if version not in VERSIONS:
                     raise ApiError(404, "OBJECT_NOT_FOUND", f"unknown API version {version!r}")
                 content, rows = answer(request, await request.body())
             except ApiError as error:
                 return _error(error)
             request.scope.setdefault("sandbox", {})["rows"] = rows
-            return _json(content)
+            response = _json(content, 207 if content.get("numErrors") else 200)
+            response.headers.update(self.limits.headers(request.url.path))
+            return response
 
         return endpoint
 
@@ -201,6 +233,69 @@ class HubSpotApi:
             answer["paging"] = {"next": {"after": str(offset + limit)}}
         return answer, len(page)
 
+    def read_batch(self, request: Request, body: bytes) -> tuple[Record, int]:
+        """Objects by id, or contacts by e-mail (`idProperty`); those not found are errors of a 207."""
+        kind, asked = _kind(request), _object(body)
+        history = asked.get("propertiesWithHistory") or []
+        inputs = _inputs(asked, HISTORY_LIMIT if history else BATCH_LIMIT)
+        key = asked.get("idProperty") or "hs_object_id"
+        if key not in ("hs_object_id", "email"):
+            raise ApiError(400, "VALIDATION_ERROR", f"{key!r} is no unique property of {kind}")
+        merges = self.world.hubspot_merges if kind == "contacts" else {}
+        wanted = dict.fromkeys(merges.get(each, each).lower() for each in inputs)
+        rows = {
+            str(row["properties"].get(key) or "").lower(): row for row in self.world.hubspot[kind]
+        }
+        names = asked.get("properties") or DEFAULT_PROPERTIES[kind]
+        found: list[Record] = []
+        missing = [each for each in wanted if each not in rows]
+        for each in wanted:
+            if each in rows:
+                shown = _shown(rows[each], names)
+                if history:
+                    kept = rows[each].get("propertiesWithHistory", {})
+                    shown["propertiesWithHistory"] = {name: kept.get(name, []) for name in history}
+                found.append(shown)
+        answer = {"status": "COMPLETE", "results": found, **_now()}
+        if missing:
+            answer |= _not_found("Could not get some objects", {"ids": missing})
+        return answer, len(found)
+
+    def associations(self, request: Request, body: bytes) -> tuple[Record, int]:
+        """The records of another kind that go with each record; those with none are errors of a 207."""
+        kind, inputs = _kind(request), _inputs(_object(body), ASSOCIATIONS_LIMIT)
+        other = request.path_params["other"]
+        other = OBJECT_TYPES.get(other, other)
+        results: list[Record] = []
+        alone: list[str] = []
+        for record_id in inputs:
+            ids = self.world.hubspot_associations.get((kind, record_id, other), [])
+            to = [
+                {
+                    "toObjectId": int(each),
+                    "associationTypes": [
+                        {"category": "HUBSPOT_DEFINED", "typeId": 3, "label": None},
+                        *(
+                            [{"category": "HUBSPOT_DEFINED", "typeId": 5, "label": "Primary"}]
+                            if number == 0 and other == "companies"
+                            else []
+                        ),
+                    ],
+                }
+                for number, each in enumerate(ids)
+            ]
+            if to:
+                results.append({"from": {"id": record_id}, "to": to})
+            else:
+                alone.append(record_id)
+        answer = {"status": "COMPLETE", "results": results, **_now()}
+        if alone:
+            answer |= _not_found(
+                f"No {other} is associated with {kind}", {"fromObjectId": alone},
+                subCategory="crm.associations.NO_ASSOCIATIONS_FOUND",
+            )  # fmt: skip
+        return answer, len(results)
+
     # ---- owners, campaigns, events ------------------------------------------------------------
 
     def owners(self, request: Request, body: bytes) -> tuple[Record, int]:
@@ -216,6 +311,51 @@ class HubSpotApi:
             request, self.world.hubspot["campaigns"], 50, PAGE_LIMITS["campaigns"]
         )
         return answer | {"total": len(self.world.hubspot["campaigns"])}, count
+
+    def email_events(self, request: Request, body: bytes) -> tuple[Record, int]:
+        """The e-mail log between two instants, both inclusive, newest first."""
+        query = request.query_params
+        start = int(query.get("startTimestamp") or 0)
+        end = int(query.get("endTimestamp") or 10**14)
+        kind, recipient = query.get("eventType"), query.get("recipient")
+        rows = [
+            row
+            for row in reversed(self.world.hubspot["email_events"])
+            if start <= row["created"] <= end
+            and kind in (None, row["type"])
+            and recipient in (None, row["recipient"])
+        ]
+        limit = _limit(query.get("limit"), 10, PAGE_LIMITS["email_events"])
+        offset = query.get("offset") or "0"
+        if not offset.isdigit():
+            raise ApiError(400, "VALIDATION_ERROR", f"invalid offset {offset!r}")
+        page = rows[int(offset) : int(offset) + limit]
+        reached = int(offset) + len(page)
+        return {"hasMore": reached < len(rows), "offset": str(reached), "events": page}, len(page)
+
+    def forms(self, request: Request, body: bytes) -> tuple[Record, int]:
+        """Forms in id order."""
+        return self._paged(request, self.world.hubspot["forms"], 20, PAGE_LIMITS["forms"])
+
+    def submissions(self, request: Request, body: bytes) -> tuple[Record, int]:
+        """Submissions of one form, newest first."""
+        form_id = request.path_params["form_id"]
+        if form_id not in {form["id"] for form in self.world.hubspot["forms"]}:
+            raise ApiError(404, "OBJECT_NOT_FOUND", f"no form {form_id!r}")
+        rows = [
+            {name: value for name, value in row.items() if name != "formId"}
+            for row in reversed(self.world.hubspot["form_submissions"])
+            if row["formId"] == form_id
+        ]
+        limit = _limit(request.query_params.get("limit"), 20, PAGE_LIMITS["submissions"])
+        after = request.query_params.get("after") or "0"
+        if not after.isdigit():
+            raise ApiError(400, "VALIDATION_ERROR", f"invalid paging cursor {after!r}")
+        page = rows[int(after) : int(after) + limit]
+        answer: Record = {"results": page}
+        if int(after) + limit < len(rows):
+            answer["paging"] = _paging(request, str(int(after) + limit))
+        return answer, len(page)
 
     def _paged(
         self, request: Request, rows: Sequence[Record], default: int, highest: int
@@ -288,12 +428,7 @@ def _error(error: ApiError) -> Response:
 
 def _kind(request: Request) -> str:
     kind: str = request.path_params["kind"]
-    kind = {
-        "0-1": "contacts",
-        "0-2": "companies",
-        "contact": "contacts",
-        "company": "companies",
-    }.get(kind, kind)
+    kind = OBJECT_TYPES.get(kind, kind)
     if kind not in DEFAULT_PROPERTIES:
         raise ApiError(400, "VALIDATION_ERROR", f"Unable to infer object type from: {kind}")
     return kind
@@ -307,6 +442,29 @@ def _object(body: bytes) -> Record:
     if not isinstance(content, dict):
         raise ApiError(400, "VALIDATION_ERROR", "Invalid input JSON: an object is expected")
     return content
+
+
+def _inputs(asked: Record, most: int) -> list[str]:
+    inputs = asked.get("inputs")
+    if not isinstance(inputs, list) or not inputs or len(inputs) > most:
+        raise ApiError(400, "VALIDATION_ERROR", f"inputs must be a list of 1 to {most}")
+    return [str(each["id"]) for each in inputs]
+
+
+def _not_found(message: str, context: Record, **more: str) -> Record:
+    error = {
+        "status": "error",
+        "category": "OBJECT_NOT_FOUND",
+        "message": message,
+        "context": context,
+        **more,
+    }
+    return {"numErrors": 1, "errors": [error]}
+
+
+def _now() -> Record:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"requestedAt": now, "startedAt": now, "completedAt": now}
 
 
 def _limit(asked: Any, default: int, highest: int) -> int:
@@ -330,7 +488,10 @@ def _shown(row: Record, names: Sequence[str]) -> Record:
     comes."""
     known: Mapping[str, Any] = row["properties"]
     wanted = {name: known[name] for name in (*names, "hs_object_id") if name in known}
-    return {**row, "properties": wanted}
+    shown = {**row, "properties": wanted}
+    # History comes only where it is asked for, by batch read or for one object.
+    shown.pop("propertiesWithHistory", None)
+    return shown
 
 
 def _paging(request: Request, after: str) -> Record:

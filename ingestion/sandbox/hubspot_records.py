@@ -21,6 +21,20 @@ EVENT_TYPES = {
 }
 
 
+def merge_audit(merged: Sequence[Record], at: datetime) -> dict[str, str]:
+    """What the contact that others became says of them: every id, of earlier merges too, and the
+    newest ones with their instant in milliseconds."""
+    ids: list[str] = []
+    pairs: list[str] = []
+    for contact in merged:
+        earlier = contact["properties"]
+        ids += [*filter(None, str(earlier["hs_merged_object_ids"] or "").split(";"))]
+        pairs += [*filter(None, str(earlier["hs_calculated_merged_vids"] or "").split(";"))]
+        ids.append(str(contact["id"]))
+        pairs.append(f"{contact['id']}:{round(at.timestamp() * 1_000)}")
+    return {"hs_merged_object_ids": ";".join(ids), "hs_calculated_merged_vids": ";".join(pairs)}
+
+
 class HubSpotRecords:
     """Collects `contacts`, `events` and `merges` (old contact id → new one) person by person."""
 
@@ -125,6 +139,7 @@ class HubSpotRecords:
             "createdate": hubspot_time(created),
             "lastmodifieddate": hubspot_time(min(modified, self.draft.anchor)),
             "hs_merged_object_ids": None,
+            "hs_calculated_merged_vids": None,
             "hs_legal_basis": legal_basis or None,
             "hs_email_optout": "true" if "opted_out" in person.traits else "false",
         }
@@ -151,7 +166,7 @@ class HubSpotRecords:
             for name, value in first["properties"].items()
             if name not in ("hs_object_id", "lastmodifieddate")
         }
-        third["properties"].update(kept, hs_merged_object_ids=f"{first['id']};{second['id']}")
+        third["properties"].update(kept, **merge_audit((first, second), merged_at))
         third["createdAt"] = first["createdAt"]
         self.contacts.append(third)
         self.merges |= {

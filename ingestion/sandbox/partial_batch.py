@@ -170,7 +170,7 @@ _SHAPES = (
     ),
     _Shape(
         ("POST",),
-        re.compile(r"^/hubspot/.+/batch/(create|update|upsert|archive)/?$"),
+        re.compile(r"^/hubspot/.+/batch/(create|read|update|upsert|archive)/?$"),
         "inputs",
         "VALIDATION_ERROR",
         _hubspot,

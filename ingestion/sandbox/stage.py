@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 from ingestion.sandbox.calendar_records import calendar_event
 from ingestion.sandbox.cast import SITE, Person, Rep
-from ingestion.sandbox.hubspot_records import EVENT_TYPES
+from ingestion.sandbox.hubspot_marketing_records import status_change, told_again
+from ingestion.sandbox.hubspot_records import EVENT_TYPES, merge_audit
 from ingestion.sandbox.spelling import hubspot_time
 from ingestion.sandbox.world import World
 
@@ -28,6 +29,9 @@ class Stage:
             built,
             hubspot={name: list(rows) for name, rows in built.hubspot.items()},
             hubspot_merges=dict(built.hubspot_merges),
+            hubspot_associations={
+                key: list(ids) for key, ids in built.hubspot_associations.items()
+            },
             calendar={email: list(rows) for email, rows in built.calendar.items()},
         )
 
@@ -39,6 +43,9 @@ class Stage:
             self.world.calendar[email][:] = rows
         self.world.hubspot_merges.clear()
         self.world.hubspot_merges.update(self._built.hubspot_merges)
+        self.world.hubspot_associations.update(
+            {key: list(ids) for key, ids in self._built.hubspot_associations.items()}
+        )
 
     def contacts_of(self, person: Person) -> list[Record]:
         """The person's contacts in HubSpot, merged ones as what they became, oldest first."""
@@ -54,19 +61,18 @@ class Stage:
     def add_event(self, contact: Record, kind: str, detail: str, at: datetime, key: str) -> str:
         """An event occurrence of a contact, its id made from `key`; kinds are behaviour.Step's."""
         event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, key))
-        properties = {"hs_url": SITE + detail} if detail.startswith("/") else {}
-        self.world.hubspot["events"].append(
-            {
-                "id": event_id,
-                "objectType": "CONTACT",
-                "objectId": contact["id"],
-                "eventType": EVENT_TYPES[kind],
-                "occurredAt": hubspot_time(at),
-                "properties": properties,
-            }
-        )
+        event = {
+            "id": event_id,
+            "objectType": "CONTACT",
+            "objectId": contact["id"],
+            "eventType": EVENT_TYPES[kind],
+            "occurredAt": hubspot_time(at),
+            "properties": {"hs_url": SITE + detail} if detail.startswith("/") else {},
+        }
+        self.world.hubspot["events"].append(event)
         # Readers page by time: a clock set back must not leave an event behind them unsorted.
         self.world.hubspot["events"].sort(key=lambda row: (row["occurredAt"], row["id"]))
+        self._log(*told_again(event, contact)[0])
         return event_id
 
     def change_contact(self, contact: Record, properties: Record, at: datetime) -> None:
@@ -79,6 +85,15 @@ class Stage:
         }
         rows = self.world.hubspot["contacts"]
         rows[[row["id"] for row in rows].index(contact["id"])] = changed
+        optout = properties.get("hs_email_optout")
+        if optout not in (None, contact["properties"]["hs_email_optout"]):
+            self._log(status_change(contact, at, is_subscribed=optout == "false"))
+
+    def _log(self, *entries: Record) -> None:
+        """Adds to the e-mail log."""
+        log = self.world.hubspot["email_events"]
+        log.extend(entries)
+        log.sort(key=lambda row: (row["created"], row["id"]))
 
     def merge_contacts(self, primary: Record, other: Record, at: datetime) -> str:
         """HubSpot's merge: a third id takes over, the primary's values win; the new id."""
@@ -92,7 +107,7 @@ class Stage:
                 **primary["properties"],
                 "hs_object_id": new_id,
                 "lastmodifieddate": now,
-                "hs_merged_object_ids": f"{primary['id']};{other['id']}",
+                **merge_audit((primary, other), at),
             },
             "updatedAt": now,
         }
@@ -102,6 +117,10 @@ class Stage:
             if new in gone:
                 self.world.hubspot_merges[old] = new_id
         self.world.hubspot_merges.update(dict.fromkeys(gone, new_id))
+        # Deals and engagements go with the contact that others became.
+        for (_, _, other_kind), ids in self.world.hubspot_associations.items():
+            if other_kind == "contacts":
+                ids[:] = dict.fromkeys(new_id if each in gone else each for each in ids)
         return new_id
 
     def rep_for(self, person: Person) -> Rep:

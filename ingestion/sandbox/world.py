@@ -8,25 +8,28 @@ modules' part.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ingestion.sandbox.behaviour import steps_of
 from ingestion.sandbox.calendar_records import CalendarRecords
 from ingestion.sandbox.cast import Person, Rep, draw_cast
 from ingestion.sandbox.draft import Draft, Record
+from ingestion.sandbox.hubspot_marketing_records import bounce, forms, status_change, told_again
 from ingestion.sandbox.hubspot_records import HubSpotRecords
+from ingestion.sandbox.hubspot_sales_records import HubSpotSalesRecords
 from ingestion.sandbox.persona_records import record_personas
 from ingestion.sandbox.personas import COMPANIES, PERSONAS
 from ingestion.sandbox.salesforce_records import SalesforceRecords
-from ingestion.sandbox.spelling import phone_text
+from ingestion.sandbox.spelling import hubspot_time, phone_text
 
 
 @dataclass(frozen=True)
 class World:
     """What the three systems hold, in their own shapes, and the truth behind it.
 
-    `hubspot`: contacts, companies, owners, campaigns, events. `hubspot_merges`: old contact id →
-    the id that replaced it. `salesforce`: records by sObject. `calendar`: events by rep e-mail.
+    `hubspot`: contacts, companies, deals, engagements by kind, owners, campaigns, events, e-mail log,
+    forms and their submissions. `hubspot_merges`: old contact id → the id that replaced it.
+    `hubspot_associations`: (kind, id, other kind) → ids, the primary one first. `salesforce`: records by sObject. `calendar`: events by rep e-mail.
     `truth`: one entry per person, the named personas last. `personas`: people about to ask for a
     demo, for live traffic; the named ones stand in personas.py.
     """
@@ -36,6 +39,7 @@ class World:
     reps: tuple[Rep, ...]
     hubspot: dict[str, list[Record]]
     hubspot_merges: dict[str, str]
+    hubspot_associations: dict[tuple[str, str, str], list[str]]
     salesforce: dict[str, list[Record]]
     calendar: dict[str, list[Record]]
     truth: list[Record]
@@ -51,6 +55,9 @@ class World:
                 "anchor": self.anchor.isoformat(),
                 "hubspot": self.hubspot,
                 "hubspot_merges": self.hubspot_merges,
+                "hubspot_associations": [
+                    [*key, ids] for key, ids in self.hubspot_associations.items()
+                ],
                 "salesforce": self.salesforce,
                 "calendar": self.calendar,
                 "truth": self.truth,
@@ -91,6 +98,10 @@ def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
         salesforce.record(person, steps)
     record_personas(draft, hubspot, salesforce)
     calendar.fill()
+    sales = HubSpotSalesRecords(draft, hubspot)
+    for person in cast.people:
+        sales.record(person, calendar.events)
+    email_events, submissions = _marketing(hubspot, until)
     for rows in calendar.events.values():
         rows.sort(key=lambda row: (str(row["updated"]), str(row["id"])))
     for rows in salesforce.records.values():
@@ -105,8 +116,13 @@ def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
             "owners": hubspot.owners(),
             "campaigns": hubspot.campaigns(),
             "events": sorted(hubspot.events, key=lambda row: (row["occurredAt"], row["id"])),
+            **sales.records,
+            "email_events": email_events,
+            "forms": forms(hubspot_time(until - timedelta(days=400))),
+            "form_submissions": submissions,
         },
         hubspot_merges=hubspot.merges,
+        hubspot_associations=sales.associations,
         salesforce=salesforce.records,
         calendar=calendar.events,
         truth=[
@@ -115,6 +131,32 @@ def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
         ],
         personas=[_persona(draft, p) for p in cast.people if p.segment == "persona"],
     )
+
+
+def _marketing(hubspot: HubSpotRecords, until: datetime) -> tuple[list[Record], list[Record]]:
+    """The e-mail log and the submissions, oldest first."""
+    contacts = {str(row["id"]): row for row in hubspot.contacts}
+    # HubSpot keeps an address at one contact: of others that have it, the log cannot tell.
+    holders = {str(row["properties"]["email"]).lower(): row for row in hubspot.contacts}
+    log: list[Record] = []
+    submissions: list[Record] = []
+    for event in hubspot.events:
+        contact_id = str(event["objectId"])
+        contact = contacts[hubspot.merges.get(contact_id, contact_id)]
+        if holders[str(contact["properties"]["email"]).lower()] is not contact:
+            continue
+        entries, submission = told_again(event, contact)
+        log += entries
+        submissions += [submission] if submission else []
+    for contact in hubspot.contacts:
+        changed = datetime.fromisoformat(contact["updatedAt"])
+        if contact["properties"]["hs_email_optout"] == "true":
+            log.append(status_change(contact, changed, is_subscribed=False))
+        if int(contact["id"]) % 50 == 0:
+            log.append(bounce(contact, min(changed, until - timedelta(hours=1))))
+    log.sort(key=lambda row: (row["created"], row["id"]))
+    submissions.sort(key=lambda row: (row["submittedAt"], row["conversionId"]))
+    return log, submissions
 
 
 def _truth(draft: Draft, person: Person) -> Record:

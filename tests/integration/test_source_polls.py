@@ -26,7 +26,7 @@ from tests.serving import served
 
 ANCHOR = datetime(2026, 4, 1, tzinfo=UTC)
 COUNTS = {
-    "hubspot": {"contacts", "companies", "owners", "campaigns", "events"},
+    "hubspot": set(catalog.source("hubspot").RESOURCES),
     "salesforce": {
         "leads", "contacts", "accounts", "opportunities", "users", "tasks",
         "opportunity_contact_roles",
@@ -78,6 +78,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waits: list[float] = []
     monkeypatch.setattr(polling.time, "sleep", waits.append)
     monkeypatch.setattr(polling.Session.__init__, "__defaults__", (waits.append,))
+    # Where nobody sleeps, nobody paces, and the other side must not count; test_hubspot_polls.py does.
+    monkeypatch.setattr("ingestion.connectors.hubspot.source.limits_of", lambda account: None)
+    monkeypatch.setattr("ingestion.sandbox.hubspot_limits.SEARCHES_A_SECOND", 1_000)
+    monkeypatch.setattr("ingestion.sandbox.hubspot_limits.REQUESTS_AN_INTERVAL", 100_000)
     return waits
 
 
@@ -251,7 +255,7 @@ def test_hubspot_searches_past_its_cap_even_through_one_crowded_instant(
 ) -> None:
     # HubSpot's cap is 10,000; both sides are set lower, as only its being reached matters.
     monkeypatch.setattr("ingestion.sandbox.hubspot.SEARCH_CAP", 1_000)
-    monkeypatch.setattr("ingestion.connectors.hubspot.source.SEARCH_CAP", 1_000)
+    monkeypatch.setattr("ingestion.connectors.hubspot.crm_objects.SEARCH_CAP", 1_000)
     app = create_app(7, ANCHOR)
     contacts = app.state.world.hubspot["contacts"]
     template = contacts[0]

@@ -313,6 +313,57 @@ class History:
                 CompletedDateTime=rng.choice([None, self.when(0).isoformat()]))  # fmt: skip
             put("salesforce", "opportunity_contact_roles", f"ocr{rng.randrange(5)}", OpportunityId=f"o{rng.randrange(8)}",
                 ContactId=self.record("salesforce")[1], IsPrimary=rng.random() < 0.5)  # fmt: skip
+        for resource, rows in self.polled_of_sales(batch).items():
+            found["hubspot"][resource] += rows
+        return found
+
+    def polled_of_sales(self, batch: int) -> dict[str, list[Extracted]]:
+        """HubSpot's deals, engagements, e-mail log and submissions, drawn apart from all the rest."""
+        rng = random.Random(f"{self.seed}|{batch}|sales")
+        found: dict[str, list[Extracted]] = defaultdict(list)
+
+        def put(resource: str, record_id: str, at: datetime, **payload: Any) -> None:
+            found[resource].append(Extracted(record_id, at, rng.random() < 0.1, payload))
+
+        def contacts(most: int = 2) -> dict[str, Any]:
+            ids = rng.sample(range(20), rng.randint(0, most))
+            return {"contacts": {"results": [{"id": str(each)} for each in ids]}}
+
+        for number in range(3 if batch else 8):
+            at = START + STEP * batch + STEP * rng.random() / 2
+            at = at.replace(microsecond=at.microsecond // 1000 * 1000)
+            stages = rng.sample(["qualifiedtobuy", "contractsent", "closedwon"], rng.randint(1, 3))
+            put("deals", str(rng.randrange(5)), at, associations=contacts(), properties={
+                "dealstage": stages[0], "amount": str(rng.randrange(900)), "createdate": START.isoformat(),
+                "hs_is_closed": rng.choice(["true", "false"]), "closedate": at.isoformat(),
+                "hs_is_closed_won": rng.choice(["true", "false"]),
+            }, propertiesWithHistory={"dealstage": [
+                {"value": stage, "timestamp": (START + timedelta(hours=place)).isoformat()}
+                for place, stage in enumerate(stages)
+            ]})  # fmt: skip
+            put("calls", f"1{rng.randrange(6)}", at, associations=contacts(), properties={
+                "hs_timestamp": (at + timedelta(days=rng.randrange(-3, 4))).isoformat(),
+                "hs_call_status": rng.choice(["COMPLETED", "NO_ANSWER"]),
+            })  # fmt: skip
+            starts = START + timedelta(days=rng.randrange(3), hours=9)
+            put("meetings", f"2{rng.randrange(6)}", at, associations=contacts(), properties={
+                "hs_meeting_start_time": starts.isoformat(),
+                "hs_meeting_outcome": rng.choice(["SCHEDULED", "COMPLETED", "NO_SHOW", None]),
+                "hs_engagement_source_id": rng.choice([None, "cal0", "cal1"]),
+            })  # fmt: skip
+            put("email_events", f"l{batch}-{number}", at, contactId=rng.choice([None, str(rng.randrange(8))]),
+                recipient=rng.choice(EMAILS), type=rng.choice(["OPEN", "CLICK", "STATUSCHANGE"]),
+                portalSubscriptionStatus=rng.choice(["UNSUBSCRIBED", "SUBSCRIBED"]), source="SOURCE_RECIPIENT")  # fmt: skip
+            form, who = rng.choice(FORMS), str(rng.randrange(8))
+            put("form_submissions", f"s{batch}-{number}", at, formId=form, contactId=who)
+            if rng.random() < 0.7:
+                # The same submission as an event occurrence, now and then in a later batch.
+                put("events", f"o{batch}-{number}", at, objectId=who, eventType="e_submitted_form_v2",
+                    properties={"hs_form_id": form})  # fmt: skip
+            put("contacts", str(rng.randrange(20)), at, properties={
+                "email": rng.choice(EMAILS), "hs_merged_object_ids": rng.choice(["2;4", "6", "20"]),
+                "hs_calculated_merged_vids": rng.choice([None, f"6:{int(START.timestamp() * 1000)}"]),
+            })  # fmt: skip
         return found
 
 

@@ -20,6 +20,15 @@ activities as (
     from {{ ref('int_activities__unioned') }} as activities
     inner join records on activities.record_key = records.record_key
     {{ looked_up() }}
+),
+
+-- What a system tells twice of a person counts once, as it was told last; of equal tellings the one that names a campaign.
+told_once as (
+    select * from activities
+    qualify row_number() over (
+        partition by person_id, system, coalesce(occurrence_key, activity_id)
+        order by changed_at desc, campaign_id is null asc, received_at asc, activity_id asc
+    ) = 1
 )
 
 select
@@ -40,5 +49,5 @@ select
     occurred_at,
     received_at,
     to_timestamp(cast(load_id as double)) as loaded_at,
-from activities
+from told_once
 where occurred_at <= {{ as_of() }} and not is_withdrawn

@@ -55,7 +55,12 @@ records as (
 ),
 
 reported_merges as (
-    select * from {{ ref('stg_events__merges') }}
+    select * from {{ ref('int_identity__merges_unioned') }}
+    -- Told by webhook and by each poll since, a merge is one.
+    qualify row_number() over (
+        partition by system, surviving_id, merged_id, is_unmerge
+        order by occurred_at, received_at, seq
+    ) = 1
 ),
 
 lead_ingestion_latency as (

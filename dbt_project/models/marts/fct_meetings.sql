@@ -1,5 +1,5 @@
 with meetings as (
-    {{ union_by_name([ref('stg_events__meetings'), ref('stg_calendar__meetings')]) }}
+    select * from {{ ref('int_meetings__versions') }}
 ),
 
 -- A change may say no more than itself, as a no-show does: what it leaves out is as it was.
@@ -13,6 +13,7 @@ told as (
         last_value(rep_email ignore nulls) over so_far as rep_email,
         last_value(time_zone ignore nulls) over so_far as time_zone,
         last_value(status ignore nulls) over so_far as status,
+        last_value(calendar_uid ignore nulls) over so_far as calendar_uid,
         last_value(starts_at ignore nulls) over so_far as starts_at,
         last_value(ends_at ignore nulls) over so_far as ends_at,
         booked_at,
@@ -71,22 +72,109 @@ keyed as (
         -- A no-show can come before the booking it is of: it waits until somebody says when that was.
         and starts_at is not null
         and status is not null
+),
+
+resolved as (
+    select
+        keyed.*,
+        {{ guid(["'meeting'", 'keyed.system', 'keyed.meeting_id']) }} as meeting_guid,
+        records.person_id,
+        records.account_id,
+        coalesce(by_email.rep_id, by_record.rep_id) as our_rep_id,
+    from keyed
+    left join records on keyed.record_key = records.record_key
+    left join reps as by_email on lower(keyed.rep_email) = by_email.email
+    left join rep_records as by_record on keyed.system || ':' || keyed.rep_id = by_record.source_record
+),
+
+-- A merge hands the engagement to another contact: for whoever has both it is one meeting.
+logged as (
+    select * from resolved
+    where system = 'hubspot'
+    qualify row_number() over (
+        partition by coalesce(person_id, meeting_id), split_part(meeting_id, '/', 1)
+        order by occurred_at desc, received_at desc, meeting_id asc
+    ) = 1
+),
+
+scheduled as (
+    select * from resolved
+    where system <> 'hubspot'
+),
+
+-- HubSpot logs what stands in a calendar or was booked elsewhere: the same event, and where it keeps no id of it, the same people at the
+-- same time.
+mirrors as (
+    select
+        logged.meeting_guid as logged_guid,
+        scheduled.meeting_guid,
+        logged.status,
+        logged.occurred_at,
+    from logged
+    inner join scheduled
+        on
+            logged.person_id = scheduled.person_id
+            and (
+                logged.calendar_uid in (scheduled.calendar_uid, scheduled.meeting_id)
+                or (
+                    logged.our_rep_id = scheduled.our_rep_id
+                    and logged.starts_at = scheduled.starts_at
+                    and (logged.calendar_uid is null or scheduled.calendar_uid is null)
+                )
+            )
+    qualify row_number() over (
+        partition by logged.meeting_guid
+        order by
+            coalesce(logged.calendar_uid in (scheduled.calendar_uid, scheduled.meeting_id), false) desc,
+            scheduled.status = 'cancelled' asc,
+            scheduled.system asc,
+            scheduled.meeting_id asc
+    ) = 1
+),
+
+outcomes as (
+    select
+        meeting_guid,
+        arg_max(status, row(occurred_at, logged_guid)) as status,
+        max(occurred_at) as occurred_at,
+    from mirrors
+    where status in ('held', 'no_show', 'cancelled')
+    group by meeting_guid
+),
+
+counted as (
+    select
+        scheduled.* exclude (status, occurred_at),
+        -- Reps record in HubSpot how it went; of two outcomes the newer one counts.
+        case
+            when
+                outcomes.status is not null
+                and (
+                    scheduled.status not in ('held', 'no_show', 'cancelled')
+                    or outcomes.occurred_at > scheduled.occurred_at
+                )
+                then outcomes.status
+            else scheduled.status
+        end as status,
+        greatest(scheduled.occurred_at, outcomes.occurred_at) as occurred_at,
+    from scheduled
+    left join outcomes on scheduled.meeting_guid = outcomes.meeting_guid
+    union all by name
+    select * from logged
+    where meeting_guid not in (select logged_guid from mirrors)
 )
 
 select
-    {{ guid(["'meeting'", 'keyed.system', 'keyed.meeting_id']) }} as meeting_id,
-    records.person_id,
-    records.account_id,
-    coalesce(by_email.rep_id, by_record.rep_id) as rep_id,
-    keyed.system,
-    keyed.meeting_id as system_meeting_id,
-    keyed.status,
-    keyed.time_zone,
-    keyed.starts_at,
-    keyed.ends_at,
-    keyed.first_booked_at as booked_at,
-    keyed.occurred_at as changed_at,
-from keyed
-left join records on keyed.record_key = records.record_key
-left join reps as by_email on lower(keyed.rep_email) = by_email.email
-left join rep_records as by_record on keyed.system || ':' || keyed.rep_id = by_record.source_record
+    meeting_guid as meeting_id,
+    person_id,
+    account_id,
+    our_rep_id as rep_id,
+    system,
+    meeting_id as system_meeting_id,
+    status,
+    time_zone,
+    starts_at,
+    ends_at,
+    first_booked_at as booked_at,
+    occurred_at as changed_at,
+from counted

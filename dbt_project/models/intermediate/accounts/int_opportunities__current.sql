@@ -3,7 +3,11 @@
 ] %}
 
 with unioned as (
-    {{ union_by_name([ref('stg_events__opportunities'), ref('stg_salesforce__opportunities')]) }}
+    {{ union_by_name([
+        ref('stg_events__opportunities'),
+        ref('stg_hubspot__deals'),
+        ref('stg_salesforce__opportunities'),
+    ]) }}
 ),
 
 versions as (

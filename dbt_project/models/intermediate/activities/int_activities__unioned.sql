@@ -6,7 +6,13 @@
 ) }}
 
 with activities as (
-    {{ union_by_name([ref('stg_events__activities'), ref('stg_hubspot__activities')]) }}
+    {{ union_by_name([
+        ref('stg_events__activities'),
+        ref('stg_hubspot__activities'),
+        ref('stg_hubspot__email_events'),
+        ref('stg_hubspot__engagements'),
+        ref('stg_hubspot__form_submissions'),
+    ]) }}
 ),
 
 -- Every version of a task, also of one that is open or deleted: what was done once may be undone, and an incremental run
@@ -53,6 +59,7 @@ keyed as (
         utm_medium,
         utm_campaign,
         trace_parent,
+        occurrence_key,
         coalesce(is_withdrawn, false) as is_withdrawn,
         occurred_at,
         coalesce(changed_at, occurred_at) as changed_at,

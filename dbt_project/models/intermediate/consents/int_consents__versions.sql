@@ -12,7 +12,9 @@
 -- Kept as a table, so that a batch finds what its people ever said by a number. What an attempt that died had appended goes first, and what
 -- was inferred from the versions of a HubSpot contact is inferred anew when another version comes, in whatever order they come.
 with stated as (
-    select * from {{ ref('stg_events__consents') }}
+    select * from (
+        {{ union_by_name([ref('stg_events__consents'), ref('stg_hubspot__subscription_changes')]) }}
+    )
     {% if is_incremental() %}
         where {{ is_new() }}
     {% endif %}

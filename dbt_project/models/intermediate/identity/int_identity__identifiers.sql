@@ -74,7 +74,7 @@ directives as (
         system,
         surviving_id,
         merged_id,
-    from {{ ref('stg_events__merges') }}
+    from {{ ref('int_identity__merges_unioned') }}
     qualify
         row_number() over (
             partition by system, surviving_id, merged_id
@@ -104,13 +104,6 @@ stated_ids as (
         from contacts
         where external_ids is not null
     ) as contacts_stated
-    union all
-    select
-        record_key,
-        'external_id' as identifier_type,
-        system || ':' || trim(unnest(string_split(merged_ids, ';'))) as identifier_value,
-    from contacts
-    where merged_ids is not null
     union all
     select
         record_key,

@@ -19,6 +19,7 @@ activities as (
         received_at,
         load_id,
     from {{ ref('stg_events__activities') }}
+    {% for told in ['stg_hubspot__activities', 'stg_hubspot__engagements'] %}
     union all
     select
         system,
@@ -26,7 +27,18 @@ activities as (
         cast(null as varchar) as email,
         received_at,
         load_id,
-    from {{ ref('stg_hubspot__activities') }}
+    from {{ ref(told) }}
+    {% endfor %}
+    {% for told in ['stg_hubspot__email_events', 'stg_hubspot__form_submissions'] %}
+    union all
+    select
+        system,
+        contact_id,
+        email,
+        received_at,
+        load_id,
+    from {{ ref(told) }}
+    {% endfor %}
     union all
     select
         system,
@@ -38,17 +50,20 @@ activities as (
 ),
 
 consents as (
+    {% for consents in ['stg_events__consents', 'stg_hubspot__subscription_changes'] %}
     select
         system,
         contact_id,
         email,
         received_at,
         load_id,
-    from {{ ref('stg_events__consents') }}
+    from {{ ref(consents) }}
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
 ),
 
 meetings as (
-    {% for meetings in ['stg_events__meetings', 'stg_calendar__meetings'] %}
+    {% for meetings in ['stg_events__meetings', 'stg_calendar__meetings', 'stg_hubspot__meetings'] %}
     select
         system,
         contact_id,
@@ -61,7 +76,7 @@ meetings as (
 ),
 
 opportunities as (
-    {% for opportunities in ['stg_events__opportunities', 'stg_salesforce__opportunities'] %}
+    {% for opportunities in ['stg_events__opportunities', 'stg_hubspot__deals', 'stg_salesforce__opportunities'] %}
     select
         system,
         {{ json_elements('contact_ids') }} as contact_id,
@@ -90,7 +105,7 @@ directives as (
         cast(null as varchar) as email,
         received_at,
         load_id,
-    from {{ ref('stg_events__merges') }}
+    from {{ ref('int_identity__merges_unioned') }}
 ),
 
 mentions as (

@@ -31,6 +31,7 @@ select
         when {{ json_text('payload', 'extendedProperties.private.outcome') }} = 'no_show' then 'no_show'
         else 'booked'
     end as status,
+    split_part({{ json_text('payload', 'iCalUID') }}, '@', 1) as calendar_uid,
     coalesce({{ instant_of(json_text('payload', 'created')) }}, updated_at) as booked_at,
     updated_at as occurred_at,
     received_at,

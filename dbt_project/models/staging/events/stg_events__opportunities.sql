@@ -8,7 +8,14 @@ select
     record_id,
     account_id as account_record_id,
     contact_ids,
-    stage,
+    -- A webhook carries its system's own word, as a poll does: the same deal is in the same stage whoever told it.
+    coalesce(
+        case system
+            when 'hubspot' then {{ canonical_value('opportunity_stage', 'hubspot', 'stage') }}
+            when 'salesforce' then {{ canonical_value('opportunity_stage', 'salesforce', 'stage') }}
+        end,
+        case when system = 'salesforce' then lower(replace(stage, ' ', '_')) else stage end
+    ) as stage,
     amount_usd,
     product_line,
     created_at,
