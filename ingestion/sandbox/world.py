@@ -15,6 +15,7 @@ from ingestion.sandbox.calendar_records import CalendarRecords
 from ingestion.sandbox.cast import Person, Rep, draw_cast
 from ingestion.sandbox.draft import Draft, Record
 from ingestion.sandbox.hubspot_records import HubSpotRecords
+from ingestion.sandbox.marketo_records import DELETE_LEAD, LEAD_LOG, MarketoRecords
 from ingestion.sandbox.persona_records import record_personas
 from ingestion.sandbox.personas import COMPANIES, PERSONAS
 from ingestion.sandbox.salesforce_records import SalesforceRecords
@@ -23,10 +24,11 @@ from ingestion.sandbox.spelling import phone_text
 
 @dataclass(frozen=True)
 class World:
-    """What the three systems hold, in their own shapes, and the truth behind it.
+    """What the systems hold, in their own shapes, and the truth behind it.
 
     `hubspot`: contacts, companies, owners, campaigns, events. `hubspot_merges`: old contact id →
     the id that replaced it. `salesforce`: records by sObject. `calendar`: events by rep e-mail.
+    `marketo`: leads, log (every activity), programs, campaigns (smart campaigns).
     `truth`: one entry per person, the named personas last. `personas`: people about to ask for a
     demo, for live traffic; the named ones stand in personas.py.
     """
@@ -38,6 +40,7 @@ class World:
     hubspot_merges: dict[str, str]
     salesforce: dict[str, list[Record]]
     calendar: dict[str, list[Record]]
+    marketo: dict[str, list[Record]]
     truth: list[Record]
     personas: list[Record]
 
@@ -53,6 +56,7 @@ class World:
                 "hubspot_merges": self.hubspot_merges,
                 "salesforce": self.salesforce,
                 "calendar": self.calendar,
+                "marketo": self.marketo,
                 "truth": self.truth,
                 "personas": self.personas,
             }
@@ -63,6 +67,15 @@ class World:
         found = {f"hubspot.{name}": len(rows) for name, rows in self.hubspot.items()}
         found |= {f"salesforce.{name}": len(rows) for name, rows in self.salesforce.items()}
         found["calendar.events"] = sum(len(rows) for rows in self.calendar.values())
+        log = self.marketo["log"]
+        deleted = sum(row["activityTypeId"] == DELETE_LEAD for row in log)
+        found |= {
+            "marketo.leads": len(self.marketo["leads"]),
+            "marketo.deleted_leads": deleted,
+            # A lead's making and its changes are told by the lead.
+            "marketo.activities": sum(row["activityTypeId"] not in LEAD_LOG for row in log),
+            "marketo.programs": len(self.marketo["programs"]),
+        }
         found["people"] = len(self.truth)
         return found
 
@@ -89,6 +102,8 @@ def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
         if person.segment != "sales_sourced" and not draft.is_typed_into_crm(person):
             hubspot.record(person, steps)
         salesforce.record(person, steps)
+    marketo = MarketoRecords(draft)
+    marketo.fill(cast.people)
     record_personas(draft, hubspot, salesforce)
     calendar.fill()
     for rows in calendar.events.values():
@@ -109,6 +124,12 @@ def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
         hubspot_merges=hubspot.merges,
         salesforce=salesforce.records,
         calendar=calendar.events,
+        marketo={
+            "leads": marketo.leads,
+            "log": marketo.log,
+            "programs": marketo.programs(),
+            "campaigns": marketo.campaigns(),
+        },
         truth=[
             *(_truth(draft, person) for person in cast.people),
             *({**_truth(draft, each.person), "persona": each.name} for each in PERSONAS),
