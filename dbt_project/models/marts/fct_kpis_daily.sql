@@ -55,7 +55,7 @@ records as (
 ),
 
 reported_merges as (
-    select * from {{ ref('stg_events__merges') }}
+    select * from {{ ref('int_identity__merges_unioned') }}
 ),
 
 lead_ingestion_latency as (

@@ -6,7 +6,7 @@
 ) }}
 
 with activities as (
-    {{ union_by_name([ref('stg_events__activities'), ref('stg_hubspot__activities')]) }}
+    {{ union_by_name([ref('stg_events__activities'), ref('stg_hubspot__activities'), ref('stg_marketo__activities')]) }}
 ),
 
 -- Every version of a task, also of one that is open or deleted: what was done once may be undone, and an incremental run

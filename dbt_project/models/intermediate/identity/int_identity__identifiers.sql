@@ -74,7 +74,7 @@ directives as (
         system,
         surviving_id,
         merged_id,
-    from {{ ref('stg_events__merges') }}
+    from {{ ref('int_identity__merges_unioned') }}
     qualify
         row_number() over (
             partition by system, surviving_id, merged_id

@@ -19,6 +19,7 @@ activities as (
         received_at,
         load_id,
     from {{ ref('stg_events__activities') }}
+    {% for activities in ['stg_hubspot__activities', 'stg_marketo__activities'] %}
     union all
     select
         system,
@@ -26,7 +27,8 @@ activities as (
         cast(null as varchar) as email,
         received_at,
         load_id,
-    from {{ ref('stg_hubspot__activities') }}
+    from {{ ref(activities) }}
+    {% endfor %}
     union all
     select
         system,
@@ -90,7 +92,7 @@ directives as (
         cast(null as varchar) as email,
         received_at,
         load_id,
-    from {{ ref('stg_events__merges') }}
+    from {{ ref('int_identity__merges_unioned') }}
 ),
 
 mentions as (
