@@ -1,10 +1,13 @@
 {# Value of one attribute of an activity of Marketo, which lists them as pairs of name and value; null when it is absent or empty. #}
 {% macro marketo_attribute(name) -%}
     nullif(
-        list_filter(
-            from_json(json_extract(payload, '$.attributes'), '[{"name": "VARCHAR", "value": "VARCHAR"}]'),
-            lambda attribute: attribute.name = '{{ name }}'
-        )[1].value,
+        struct_extract(
+            list_filter(
+                from_json(json_extract(payload, '$.attributes'), '[{"name": "VARCHAR", "value": "VARCHAR"}]'),
+                lambda attribute: struct_extract(attribute, 'name') = '{{ name }}'
+            )[1],
+            'value'
+        ),
         ''
     )
 {%- endmacro %}

@@ -72,7 +72,9 @@ class MarketoRecords:
         rng = self.draft.draw["marketo"]
         readers: list[Person] = []
         for segment, count in READERS.items():
-            readers += rng.sample([each for each in people if each.segment == segment], count)
+            pool = [each for each in people if each.segment == segment]
+            # Smaller companies than ours are made for tests.
+            readers += rng.sample(pool, min(count, len(pool)))
         for number, person in enumerate(readers):
             lead = self._lead(person, person.email, number)
             self._activities(person, lead, number)

@@ -29,10 +29,10 @@ select
         to_json(
             list_filter(
                 [
-                    {'system': 'salesforce', 'record_id': {{ json_text('payload', 'sfdcLeadId') }}},
-                    {'system': 'salesforce', 'record_id': {{ json_text('payload', 'sfdcContactId') }}}
+                    struct_pack(system := 'salesforce', record_id := {{ json_text('payload', 'sfdcLeadId') }}),
+                    struct_pack(system := 'salesforce', record_id := {{ json_text('payload', 'sfdcContactId') }})
                 ],
-                lambda stated: stated.record_id is not null
+                lambda stated: struct_extract(stated, 'record_id') is not null
             )
         ),
         '[]'
