@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     marketo_lookback_days: int = Field(
         730, ge=1, description="How far back the first poll of Marketo reads."
     )
-    marketo_calls_per_20_seconds: int = Field(
+    marketo_rate_limit: int = Field(
         50, ge=1, le=100, description="Most calls to Marketo in 20 seconds; its own limit is 100."
     )
     salesforce_url: str | None = None

@@ -63,7 +63,7 @@ def environment(base_url: str, seed: int = 7, tokens: Tokens | None = None) -> d
         "HANDOFF_MARKETO_CLIENT_SECRET": held.marketo_client_secret,
         # The company's history and a while since, and a Marketo that nobody else calls.
         "HANDOFF_MARKETO_LOOKBACK_DAYS": "365",
-        "HANDOFF_MARKETO_CALLS_PER_20_SECONDS": "100",
+        "HANDOFF_MARKETO_RATE_LIMIT": "100",
         "HANDOFF_WEBHOOK_SECRETS_WEB": webhook_secret_web(seed),
         "HANDOFF_WEBHOOK_SECRETS_HUBSPOT": webhook_secret_hubspot(seed),
     }

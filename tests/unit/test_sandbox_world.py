@@ -16,10 +16,10 @@ from email_validator import validate_email
 
 from ingestion.sandbox.credentials import webhook_secret_web
 from ingestion.sandbox.live import form_submit_body, signed_form_submit
+from ingestion.sandbox.marketo_records import ACTIVITY_TYPES, DELETE_LEAD, NEW_LEAD
 from ingestion.sandbox.personas import PERSONAS, persona
 from ingestion.sandbox.spelling import phone_text
 from ingestion.sandbox.vocabulary import COUNTRIES
-from ingestion.sandbox.marketo_records import ACTIVITY_TYPES, DELETE_LEAD, NEW_LEAD
 from ingestion.sandbox.world import World, build_world
 
 ANCHOR = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

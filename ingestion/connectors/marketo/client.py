@@ -176,7 +176,7 @@ class Client:
     def _wait_for_turn(self) -> None:
         """Stay within our share of the subscription's 100 calls in 20 seconds, which every other
         integration draws on too ("Marketo Integration Best Practices")."""
-        most = self._settings.marketo_calls_per_20_seconds
+        most = self._settings.marketo_rate_limit
         now = time.monotonic()
         while _calls and now - _calls[0] >= WINDOW_SECONDS:
             _calls.popleft()
