@@ -722,7 +722,7 @@ def test_lanes_that_overtake_each_other_come_out_as_one_rebuild_also_of_a_lost_w
     warehouse.transform(instant(BATCHES + 2))
     rebuilt = assert_same_as_rebuilt(warehouse, instant(BATCHES + 2))
     warehouse.settings.warehouse_path.unlink()
-    for system in ("hubspot", "salesforce", "calendar"):
+    for system in ("hubspot", "marketo", "salesforce", "calendar"):
         land_archive(warehouse.settings, system)
     warehouse.transform(instant(BATCHES + 2), bulk_limit=0)
     found = differences(taken(warehouse), rebuilt)
