@@ -25,7 +25,7 @@ from ingestion.sandbox.credentials import Tokens, environment
 from ingestion.sandbox.marketo_records import activity, changed_value
 from ingestion.sandbox.world import World, build_world
 from ingestion.settings import Settings
-from tests.integration.test_source_polls import served
+from tests.serving import served
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 ANCHOR = NOW - timedelta(minutes=20)

@@ -33,7 +33,6 @@ select
     false as is_unmerge,
     occurred_at,
     received_at,
-    cast(0 as bigint) as seq,
     load_id,
 from listed
 where merged_id <> '' and merged_id <> surviving_id
