@@ -12,7 +12,8 @@
     )
 {%- endmacro %}
 
-{# One parameter of an address, as it was meant; null when it is absent or empty. #}
+{# One parameter of an address, as it was meant, or as it stands there where its bytes are no UTF-8; null when it is absent or empty. #}
 {% macro url_parameter(url, name) -%}
-    nullif(url_decode(replace(regexp_extract({{ url }}, '[?&]{{ name }}=([^&#]*)', 1), '+', ' ')), '')
+    {%- set typed = "nullif(replace(regexp_extract(" ~ url ~ ", '[?&]" ~ name ~ "=([^&#]*)', 1), '+', ' '), '')" -%}
+    coalesce(try(url_decode({{ typed }})), {{ typed }})
 {%- endmacro %}
