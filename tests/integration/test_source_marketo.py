@@ -191,7 +191,7 @@ def test_a_quota_that_is_spent_keeps_what_came_before(
     assert set(poll(settings, "marketo").rows) == {"activities"}
 
 
-def test_changes_merges_and_deletions_reach_the_people_and_a_rebuild_agrees(
+def test_changes_merges_and_deletions_reach_the_people_and_what_a_webhook_told_counts_once(
     running: str,
     marketo: httpx.Client,
     world: World,
@@ -233,8 +233,7 @@ def test_changes_merges_and_deletions_reach_the_people_and_a_rebuild_agrees(
         warehouse.append(webhook.to_events(json.dumps(told).encode(), NOW))
 
     assert poll(fields, "marketo").rows == {"leads": 1, "deleted_leads": 1, "activities": 1}
-    later = NOW + timedelta(hours=1)
-    warehouse.transform(later)
+    assert not warehouse.transform(NOW + timedelta(hours=1)).is_full_refresh
 
     records = {
         row["record_id"]: row
@@ -268,10 +267,6 @@ def test_changes_merges_and_deletions_reach_the_people_and_a_rebuild_agrees(
     assert warehouse.rows(
         "select count(*) from marts.fct_activities where system = 'marketo' and activity_type = 'email_open'"
     ) == [(opened,)]
-
-    in_batches = warehouse.snapshot("marts", "sync")
-    assert warehouse.transform(later, full_refresh=True).is_full_refresh
-    assert warehouse.snapshot("marts", "sync") == in_batches
 
 
 # ---- real exports, as Marketo would answer them -------------------------------------------------
