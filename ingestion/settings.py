@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 # Systems that may be named by canonical records even though no connector folder polls them.
-EVENT_ONLY_SYSTEMS = ("marketo", "web", "handoff")
+EVENT_ONLY_SYSTEMS = ("web", "handoff")
 
 
 class Settings(BaseSettings):
@@ -77,6 +77,15 @@ class Settings(BaseSettings):
     hubspot_url: str | None = None
     hubspot_token: SecretStr | None = None
     hubspot_api_version: str = "2026-03"
+    marketo_url: str | None = None
+    marketo_client_id: str | None = None
+    marketo_client_secret: SecretStr | None = None
+    marketo_lookback_days: int = Field(
+        730, ge=1, description="How far back the first poll of Marketo reads."
+    )
+    marketo_rate_limit: int = Field(
+        50, ge=1, le=100, description="Most calls to Marketo in 20 seconds; its own limit is 100."
+    )
     salesforce_url: str | None = None
     salesforce_client_id: str | None = None
     salesforce_client_secret: SecretStr | None = None

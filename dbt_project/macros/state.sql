@@ -11,9 +11,11 @@
     arg_min({{ column }}, preference) as {{ alias or column }}
 {%- endmacro %}
 
-{# Records of the contacts a poll of HubSpot has brought versions of. #}
-{% macro records_told_by_hubspot() -%}
+{# Records of the contacts a poll of the MAP has brought versions of: what they say of consent is inferred from one version after another. #}
+{% macro records_told_by_map() -%}
     select record_key from {{ ref('stg_hubspot__contacts') }} where {{ is_new() }}
+    union
+    select record_key from {{ ref('stg_marketo__leads') }} where {{ is_new() }}
 {%- endmacro %}
 
 {# Accounts a batch says something of. #}

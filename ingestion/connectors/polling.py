@@ -6,9 +6,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -19,6 +20,8 @@ from ingestion.settings import Settings
 if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
+
+Answer = TypeVar("Answer")
 
 ATTEMPTS = 6
 LONGEST_WAIT_SECONDS = 60.0
@@ -63,6 +66,20 @@ class Limits(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A refusal that came as an answer of 200: `error` says it in our terms; it is worth repeating
+    when `is_retried`, after `wait` seconds where that is known."""
+
+    error: HandoffError
+    is_retried: bool = False
+    wait: float | None = None
+
+
+# Reads what an answer of 200 says: None when it is what was asked for.
+Judge = Callable[[Any], Refused | None]
+
+
 class Session:
     """GET and POST of JSON against one base address, each repeated until it is answered or given
     up."""
@@ -74,12 +91,15 @@ class Session:
         sleep: Callable[[float], None] = time.sleep,
         *,
         limits: Limits | None = None,
+        judge: Judge | None = None,
     ) -> None:
-        """Take over an open client; `sleep` waits between attempts, and where `limits` ask for it."""
+        """Take over an open client; `sleep` waits between attempts, and where `limits` ask for it;
+        `judge` finds refusals among answers of 200."""
         self.system = system
         self.client = client
         self.sleep = sleep
         self.limits = limits
+        self.judge = judge
 
     def get(self, path: str, params: dict[str, Any] | None = None) -> Any:
         """The JSON answer to a GET."""
@@ -88,6 +108,19 @@ class Session:
     def request(self, method: str, path: str, **options: Any) -> Any:
         """The JSON answer; HandoffError AUTH_EXPIRED, SCOPE_DENIED, RATE_LIMITED, UPSTREAM_*
         otherwise."""
+        return self._repeated(self._document, method, path, options)
+
+    def content(self, path: str) -> bytes:
+        """The answer to a GET as it came, for what is no JSON; errors are those of `request`."""
+        return self._repeated(lambda _, response: response.content, "GET", path, {})
+
+    def _repeated(
+        self,
+        read: Callable[[str, httpx.Response], Answer],
+        method: str,
+        path: str,
+        options: dict[str, Any],
+    ) -> Answer:
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
         attempts = Retrying(
@@ -98,11 +131,30 @@ class Session:
             reraise=True,
         )
         try:
-            return attempts(self._once, method, path, options)
+            found: Answer = attempts(self._once, read, method, path, options)
+            return found
         except _Again as again:
             raise again.error from again
 
-    def _once(self, method: str, path: str, options: dict[str, Any]) -> Any:
+    def _document(self, asked: str, response: httpx.Response) -> Any:
+        try:
+            answer = orjson.loads(response.content)
+        except orjson.JSONDecodeError as error:
+            message = f"{self.system}: {asked}: the answer is no JSON: {error}"
+            raise _Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
+        refused = self.judge(answer) if self.judge else None
+        if refused is None:
+            return answer
+        told = HandoffError(refused.error.code, f"{self.system}: {asked}: {refused.error.message}")
+        raise _Again(told, refused.wait) if refused.is_retried else told
+
+    def _once(
+        self,
+        read: Callable[[str, httpx.Response], Answer],
+        method: str,
+        path: str,
+        options: dict[str, Any],
+    ) -> Answer:
         import httpx
 
         if self.limits is not None and (pause := self.limits.wait_seconds(path)) > 0:
@@ -115,11 +167,7 @@ class Session:
         if self.limits is not None:
             self.limits.note(response)
         if response.is_success:
-            try:
-                return orjson.loads(response.content)
-            except orjson.JSONDecodeError as error:
-                message = f"{self.system}: {method} {path}: the answer is no JSON: {error}"
-                raise _Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
+            return read(f"{method} {path}", response)
         refusal = UpstreamRefusal(
             _code(response.status_code),
             f"{self.system}: {method} {path}: HTTP {response.status_code}: {response.text[:300]}",
@@ -139,6 +187,7 @@ def session(
     system: str,
     headers: dict[str, str] | None = None,
     limits: Limits | None = None,
+    judge: Judge | None = None,
 ) -> Iterator[Session]:
     """A session at HANDOFF_<SYSTEM>_URL; SYSTEM_NOT_CONFIGURED without one, or when it is neither
     https nor loopback."""
@@ -165,7 +214,7 @@ def session(
         # A proxy of the environment cannot reach our own loopback.
         trust_env=not loopback,
     ) as client:
-        yield Session(system, client, limits=limits)
+        yield Session(system, client, limits=limits, judge=judge)
 
 
 def bearer(settings: Settings, system: str) -> dict[str, str]:

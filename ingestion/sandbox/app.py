@@ -1,5 +1,5 @@
-"""One FastAPI app that serves the simulated HubSpot, Salesforce and Google Calendar, their truth
-and a switchboard."""
+"""One FastAPI app that serves the simulated HubSpot, Marketo, Salesforce and Google Calendar, their
+truth and a switchboard."""
 
 from __future__ import annotations
 
@@ -91,6 +91,8 @@ def create_app(
     from ingestion.sandbox.calendar import CalendarApi
     from ingestion.sandbox.control import Control
     from ingestion.sandbox.hubspot import HubSpotApi
+    from ingestion.sandbox.marketo import MarketoApi
+    from ingestion.sandbox.marketo_store import MarketoStore
     from ingestion.sandbox.salesforce import SalesforceApi
     from ingestion.sandbox.salesforce_store import SalesforceStore
     from ingestion.sandbox.stage import Stage
@@ -109,6 +111,10 @@ def create_app(
     sender = Sender(outbox, switchboard.faults, target, clock)
     acts = Acts(stage, sender, world_key, state_path, clock)
     control = Control(built, store, switchboard, sender, acts, clock)
+    leads = MarketoStore(built, clock)
+    marketo = MarketoApi(leads, held, clock)
+    control.also_reset(leads.reset)
+    control.also_reset(marketo.reset)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -138,6 +144,7 @@ def create_app(
     app.include_router(calendar.router(), prefix="/calendar/v3")
     app.include_router(calendar.router(), prefix="/calendar")
     app.include_router(HubSpotApi(built, held).router(), prefix="/hubspot")
+    app.include_router(marketo.router(), prefix="/marketo")
     # Newer FastAPI keeps included routers folded up; before, `routes` had every route itself.
     every_route = getattr(routing, "iter_route_contexts", iter)
     paths = (str(getattr(route, "path", "")) for route in every_route(app.routes))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """What callers must present. `salesforce_token` is what the client-credentials exchange
-    returns; `salesforce_rep_token` lets a test or a demo act as a person who edits records by hand.
+    returns, as `marketo_token` is; `salesforce_rep_token` lets a test or a demo act as a person who edits records by hand.
     """
 
     hubspot_token: str = "sandbox-hubspot-token"
@@ -21,6 +21,9 @@ class Tokens:
     salesforce_token: str = "00Dsandbox!integration"
     salesforce_rep_token: str = "00Dsandbox!rep"
     calendar_token: str = "sandbox-calendar-token"
+    marketo_client_id: str = "sandbox-marketo-client-id"
+    marketo_client_secret: str = "sandbox-marketo-client-secret"
+    marketo_token: str = "sandbox-marketo-token:demo"
 
 
 def webhook_secret_web(seed: int) -> str:
@@ -55,6 +58,12 @@ def environment(base_url: str, seed: int = 7, tokens: Tokens | None = None) -> d
         "HANDOFF_SALESFORCE_CLIENT_SECRET": held.salesforce_client_secret,
         "HANDOFF_CALENDAR_URL": f"{root}/calendar",
         "HANDOFF_CALENDAR_TOKEN": held.calendar_token,
+        "HANDOFF_MARKETO_URL": f"{root}/marketo",
+        "HANDOFF_MARKETO_CLIENT_ID": held.marketo_client_id,
+        "HANDOFF_MARKETO_CLIENT_SECRET": held.marketo_client_secret,
+        # The company's history and a while since, and a Marketo that nobody else calls.
+        "HANDOFF_MARKETO_LOOKBACK_DAYS": "365",
+        "HANDOFF_MARKETO_RATE_LIMIT": "100",
         "HANDOFF_WEBHOOK_SECRETS_WEB": webhook_secret_web(seed),
         "HANDOFF_WEBHOOK_SECRETS_HUBSPOT": webhook_secret_hubspot(seed),
     }

@@ -19,6 +19,16 @@ def salesforce_time(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
 
 
+def marketo_time(at: datetime) -> str:
+    """`2026-01-05T10:00:00Z`: Marketo keeps whole seconds."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def marketo_asset_time(at: datetime) -> str:
+    """`2026-01-05T10:00:00Z+0000`, as Marketo's asset endpoints write instants."""
+    return marketo_time(at) + "+0000"
+
+
 def phone_text(country: Country, phone: tuple[str, str], style: int) -> str:
     """The same number as people type it: 0 E.164, 1 spaced, 2 national, 3 with the dial-out prefix,
     4 dashes."""

@@ -256,6 +256,7 @@ async def _answer_fault(fault: Fault, path: str, send: Send) -> None:
     """The failure in the words of the vendor that owns the path."""
     text = f"injected by the sandbox: {fault.status}"
     is_limit = fault.status == 429
+    status = fault.status
     body: Any
     match system_of(path):
         case "hubspot":
@@ -271,8 +272,14 @@ async def _answer_fault(fault: Fault, path: str, send: Send) -> None:
                 "error": {"code": fault.status, "message": text, "errors": [{"reason": reason}]}
             }
         case "marketo":
-            code = fault.error or ("606" if is_limit else "611")
-            body = {"success": False, "errors": [{"code": code, "message": text}]}
+            # Marketo says no in an answer of 200; another status is a proxy's, before it.
+            code = fault.error or {401: "601", 403: "603", 429: "606"}.get(fault.status)
+            status = 200 if code else status
+            body = {
+                "requestId": "injected",
+                "success": False,
+                "errors": [{"code": code or "611", "message": text}],
+            }
         case "salesforce":
             code = "REQUEST_LIMIT_EXCEEDED" if fault.status in (403, 429) else "SERVER_UNAVAILABLE"
             body = [{"message": text, "errorCode": fault.error or code}]
@@ -285,5 +292,5 @@ async def _answer_fault(fault: Fault, path: str, send: Send) -> None:
     ]
     if fault.retry_after is not None:
         headers.append((b"retry-after", f"{fault.retry_after:g}".encode()))
-    await send({"type": "http.response.start", "status": fault.status, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})

@@ -17,6 +17,7 @@ from ingestion.sandbox.draft import Draft, Record
 from ingestion.sandbox.hubspot_marketing_records import bounce, forms, status_change, told_again
 from ingestion.sandbox.hubspot_records import HubSpotRecords
 from ingestion.sandbox.hubspot_sales_records import HubSpotSalesRecords
+from ingestion.sandbox.marketo_records import DELETE_LEAD, LEAD_LOG, MarketoRecords
 from ingestion.sandbox.persona_records import record_personas
 from ingestion.sandbox.personas import COMPANIES, PERSONAS
 from ingestion.sandbox.salesforce_records import SalesforceRecords
@@ -25,11 +26,12 @@ from ingestion.sandbox.spelling import hubspot_time, phone_text
 
 @dataclass(frozen=True)
 class World:
-    """What the three systems hold, in their own shapes, and the truth behind it.
+    """What the systems hold, in their own shapes, and the truth behind it.
 
     `hubspot`: contacts, companies, deals, engagements by kind, owners, campaigns, events, e-mail log,
     forms and their submissions. `hubspot_merges`: old contact id → the id that replaced it.
     `hubspot_associations`: (kind, id, other kind) → ids, the primary one first. `salesforce`: records by sObject. `calendar`: events by rep e-mail.
+    `marketo`: leads, log (every activity), programs, campaigns (smart campaigns).
     `truth`: one entry per person, the named personas last. `personas`: people about to ask for a
     demo, for live traffic; the named ones stand in personas.py.
     """
@@ -42,6 +44,7 @@ class World:
     hubspot_associations: dict[tuple[str, str, str], list[str]]
     salesforce: dict[str, list[Record]]
     calendar: dict[str, list[Record]]
+    marketo: dict[str, list[Record]]
     truth: list[Record]
     personas: list[Record]
 
@@ -60,6 +63,7 @@ class World:
                 ],
                 "salesforce": self.salesforce,
                 "calendar": self.calendar,
+                "marketo": self.marketo,
                 "truth": self.truth,
                 "personas": self.personas,
             }
@@ -70,6 +74,15 @@ class World:
         found = {f"hubspot.{name}": len(rows) for name, rows in self.hubspot.items()}
         found |= {f"salesforce.{name}": len(rows) for name, rows in self.salesforce.items()}
         found["calendar.events"] = sum(len(rows) for rows in self.calendar.values())
+        log = self.marketo["log"]
+        deleted = sum(row["activityTypeId"] == DELETE_LEAD for row in log)
+        found |= {
+            "marketo.leads": len(self.marketo["leads"]),
+            "marketo.deleted_leads": deleted,
+            # A lead's making and its changes are told by the lead.
+            "marketo.activities": sum(row["activityTypeId"] not in LEAD_LOG for row in log),
+            "marketo.programs": len(self.marketo["programs"]),
+        }
         found["people"] = len(self.truth)
         return found
 
@@ -96,6 +109,8 @@ def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
         if person.segment != "sales_sourced" and not draft.is_typed_into_crm(person):
             hubspot.record(person, steps)
         salesforce.record(person, steps)
+    marketo = MarketoRecords(draft)
+    marketo.fill(cast.people)
     record_personas(draft, hubspot, salesforce)
     calendar.fill()
     sales = HubSpotSalesRecords(draft, hubspot)
@@ -125,6 +140,12 @@ def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
         hubspot_associations=sales.associations,
         salesforce=salesforce.records,
         calendar=calendar.events,
+        marketo={
+            "leads": marketo.leads,
+            "log": marketo.log,
+            "programs": marketo.programs(),
+            "campaigns": marketo.campaigns(),
+        },
         truth=[
             *(_truth(draft, person) for person in cast.people),
             *({**_truth(draft, each.person), "persona": each.name} for each in PERSONAS),

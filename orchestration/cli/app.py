@@ -408,7 +408,7 @@ def sandbox(
         ),
     ] = None,
 ) -> None:
-    """Serve a simulated company: a HubSpot-shaped MAP, a Salesforce-shaped CRM and a calendar over HTTP.
+    """Serve a simulated company: a HubSpot-shaped and a Marketo-shaped MAP, a Salesforce-shaped CRM and a calendar over HTTP.
 
     Its page, at the address printed, has the personas, the faults and what was sent and received.
     """

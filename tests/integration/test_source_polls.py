@@ -3,6 +3,7 @@ answers."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from fastapi import FastAPI
 
 from ingestion.connectors import catalog, polling
 from ingestion.connectors.extracted import Extracted
+from ingestion.connectors.marketo import client as marketo
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing import warehouse
 from ingestion.landing.polls import configured_systems, land_archive, poll
@@ -32,6 +34,7 @@ COUNTS = {
         "opportunity_contact_roles",
     },
     "calendar": {"events"},
+    "marketo": {"leads", "deleted_leads", "activities", "programs"},
 }  # fmt: skip
 
 
@@ -45,7 +48,9 @@ class Sandbox:
             name.removeprefix("HANDOFF_").lower(): value
             for name, value in environment(self.url).items()
         }
-        return Settings(home=home, **{**fields, **changes})
+        # The company's history ends at a fixed day, however long ago that is.
+        since = (datetime.now(UTC) - ANCHOR).days + 125
+        return Settings(home=home, **{**fields, "marketo_lookback_days": since, **changes})
 
     def fault(self, **fault: Any) -> None:
         httpx.post(f"{self.url}/sandbox/faults", json=fault, trust_env=False).raise_for_status()
@@ -76,6 +81,7 @@ def sandbox(running: Sandbox) -> Iterator[Sandbox]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits of retries are recorded instead of slept."""
     waits: list[float] = []
+    monkeypatch.setattr(marketo, "_calls", deque())
     monkeypatch.setattr(polling.time, "sleep", waits.append)
     monkeypatch.setattr(polling.Session.__init__, "__defaults__", (waits.append,))
     # Where nobody sleeps, nobody paces, and the other side must not count; test_hubspot_polls.py does.

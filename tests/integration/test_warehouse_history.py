@@ -315,6 +315,7 @@ class History:
                 ContactId=self.record("salesforce")[1], IsPrimary=rng.random() < 0.5)  # fmt: skip
         for resource, rows in self.polled_of_sales(batch).items():
             found["hubspot"][resource] += rows
+        found["marketo"] = self.polled_from_marketo(batch)
         return found
 
     def polled_of_sales(self, batch: int) -> dict[str, list[Extracted]]:
@@ -364,6 +365,44 @@ class History:
                 "email": rng.choice(EMAILS), "hs_merged_object_ids": rng.choice(["2;4", "6", "20"]),
                 "hs_calculated_merged_vids": rng.choice([None, f"6:{int(START.timestamp() * 1000)}"]),
             })  # fmt: skip
+        return found
+
+    def polled_from_marketo(self, batch: int) -> dict[str, list[Extracted]]:
+        """Leads, what they did, merges and deletions among them; programs share ids with campaigns."""
+        rng = random.Random(f"{self.seed}|marketo|{batch}")
+        found: dict[str, list[Extracted]] = defaultdict(list)
+
+        def put(resource: str, record_id: str, **payload: Any) -> None:
+            updated = (
+                START + STEP * batch + timedelta(seconds=rng.randrange(int(STEP.total_seconds())))
+            )
+            gone = resource == "deleted_leads"
+            found[resource].append(Extracted(record_id, updated, gone, payload))
+
+        for _ in range(3 if batch else 8):
+            put(
+                "leads", str(rng.randrange(20)), email=rng.choice([*EMAILS, None]), country="de",
+                unsubscribed=rng.random() < 0.4, doNotCall=rng.random() < 0.2,
+                sfdcLeadId=rng.choice([None, None, "00Q000000000001AAA"]),
+                # The lead was read later than the change that was told, or says nothing of it.
+                updatedAt=rng.choice([None, (instant(batch) + timedelta(hours=1)).isoformat()]),
+            )  # fmt: skip
+            kind = rng.choice(
+                ["Open Email", "Fill Out Form", "Merge Leads", "Unsubscribe Email", "Email Bounced"]
+            )
+            put(
+                "activities", f"{batch}-{rng.randrange(100)}", leadId=rng.randrange(20), activityType=kind,
+                programId=rng.choice(["c1", "c2", None]), primaryAttributeValue=rng.choice(FORMS),
+                attributes=[{"name": "Merge IDs", "value": [rng.randrange(20), rng.randrange(20)]}],
+            )  # fmt: skip
+            put(
+                "programs",
+                rng.choice(["c1", "c2"]),
+                channel="Webinar",
+                costs=[{"cost": rng.randrange(900)}],
+            )
+        if batch:
+            put("deleted_leads", str(rng.randrange(20)))
         return found
 
 
@@ -734,7 +773,7 @@ def test_lanes_that_overtake_each_other_come_out_as_one_rebuild_also_of_a_lost_w
     warehouse.transform(instant(BATCHES + 2))
     rebuilt = assert_same_as_rebuilt(warehouse, instant(BATCHES + 2))
     warehouse.settings.warehouse_path.unlink()
-    for system in ("hubspot", "salesforce", "calendar"):
+    for system in ("hubspot", "marketo", "salesforce", "calendar"):
         land_archive(warehouse.settings, system)
     warehouse.transform(instant(BATCHES + 2), bulk_limit=0)
     found = differences(taken(warehouse), rebuilt)

@@ -16,6 +16,7 @@ from email_validator import validate_email
 
 from ingestion.sandbox.credentials import webhook_secret_web
 from ingestion.sandbox.live import form_submit_body, signed_form_submit
+from ingestion.sandbox.marketo_records import ACTIVITY_TYPES, DELETE_LEAD, NEW_LEAD
 from ingestion.sandbox.personas import PERSONAS, persona
 from ingestion.sandbox.spelling import phone_text
 from ingestion.sandbox.vocabulary import COUNTRIES
@@ -78,8 +79,44 @@ def test_every_record_belongs_to_exactly_one_person(world: World) -> None:
     held |= {("hubspot", "contact", old) for old in world.hubspot_merges}
     held |= {("salesforce", "lead", row["Id"]) for row in world.salesforce["Lead"]}
     held |= {("salesforce", "contact", row["Id"]) for row in world.salesforce["Contact"]}
+    held |= {("marketo", "contact", str(row["id"])) for row in world.marketo["leads"]}
+    held |= {("marketo", "contact", lead) for lead in merged_in_marketo(world)}
     assert set(claimed) == held
     assert all(person["records"] for person in world.truth)
+
+
+def merged_in_marketo(world: World) -> list[str]:
+    """Leads that only the log still tells of."""
+    return [
+        str(lead)
+        for row in world.marketo["log"]
+        for each in row["attributes"]
+        if each["name"] == "Merge IDs"
+        for lead in each["value"]
+    ]
+
+
+def test_who_is_in_marketo_is_known_elsewhere_too(world: World) -> None:
+    systems = [{row["system"] for row in person["records"]} for person in world.truth]
+    assert sum("marketo" in held for held in systems) == len(world.marketo["leads"]) == 44
+    assert {"marketo"} not in systems
+    assert len(merged_in_marketo(world)) == 3
+    emails = {row["email"] for row in world.marketo["leads"]}
+    assert len({email.lower() for email in emails}) == len(emails)
+    assert any(row["unsubscribed"] for row in world.marketo["leads"])
+
+
+def test_the_log_of_marketo_is_in_order_and_names_leads_that_are_or_were(world: World) -> None:
+    log = world.marketo["log"]
+    places = [(row["activityDate"], row["id"]) for row in log]
+    assert places == sorted(places) and len({row["id"] for row in log}) == len(log)
+    made = {row["leadId"] for row in log if row["activityTypeId"] == NEW_LEAD}
+    gone = {row["leadId"] for row in log if row["activityTypeId"] == DELETE_LEAD}
+    assert {row["leadId"] for row in log} == made
+    there = {row["id"] for row in world.marketo["leads"]}
+    assert made == there | gone | set(map(int, merged_in_marketo(world)))
+    assert not there & gone
+    assert {row["activityTypeId"] for row in log} < set(ACTIVITY_TYPES)
 
 
 def test_every_event_points_at_a_contact_that_is_or_was(world: World) -> None:

@@ -1,5 +1,5 @@
 with campaigns as (
-    {{ union_by_name([ref('stg_events__campaigns'), ref('stg_hubspot__campaigns')]) }}
+    select * from {{ ref('int_campaigns__unioned') }}
 ),
 
 newest as (
@@ -17,7 +17,13 @@ costs as (
         system,
         record_id,
         sum(
-            cast(coalesce(json_extract_string(spent, '$.cost_usd'), json_extract_string(spent, '$.amount')) as decimal(18, 2))
+            cast(
+                coalesce(
+                    json_extract_string(spent, '$.cost_usd'),
+                    json_extract_string(spent, '$.amount'),
+                    json_extract_string(spent, '$.cost')
+                ) as decimal(18, 2)
+            )
         ) as cost_usd,
     from (
         select

@@ -1,1 +1,1 @@
-"""Marketo: mappings for its exports; it is neither polled nor written to."""
+"""Marketo: polls, webhooks and mappings for its exports; nothing is written to it."""

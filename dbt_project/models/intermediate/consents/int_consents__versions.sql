@@ -4,26 +4,38 @@
     indexes=[{'columns': ['record_key']}, {'columns': ['occurred_at']}],
     pre_hook=[
         "{% if is_incremental() %}delete from {{ this }} where {{ is_new() }}{% endif %}",
-        "{% if is_incremental() %}delete from {{ this }} where record_key in ({{ records_told_by_hubspot() }}) and is_inferred{% endif %}",
+        "{% if is_incremental() %}delete from {{ this }} where record_key in ({{ records_told_by_map() }}) and is_inferred{% endif %}",
     ],
 ) }}
 
 -- depends_on: {{ ref('stg_hubspot__contacts') }}
+-- depends_on: {{ ref('stg_marketo__leads') }}
 -- Kept as a table, so that a batch finds what its people ever said by a number. What an attempt that died had appended goes first, and what
--- was inferred from the versions of a HubSpot contact is inferred anew when another version comes, in whatever order they come.
+-- was inferred from the versions of a contact of the MAP is inferred anew when another version comes, in whatever order they come.
 with stated as (
     select * from (
-        {{ union_by_name([ref('stg_events__consents'), ref('stg_hubspot__subscription_changes')]) }}
+        {{ union_by_name([
+            ref('stg_events__consents'),
+            ref('stg_hubspot__subscription_changes'),
+            ref('stg_marketo__unsubscribes'),
+        ]) }}
     )
     {% if is_incremental() %}
         where {{ is_new() }}
     {% endif %}
 ),
 
-inferred as (
+inferred_from_hubspot as (
     select * from {{ ref('stg_hubspot__consents') }}
     {% if is_incremental() %}
         where contact_id in (select record_id from {{ ref('stg_hubspot__contacts') }} where {{ is_new() }})
+    {% endif %}
+),
+
+inferred_from_marketo as (
+    select * from {{ ref('stg_marketo__consents') }}
+    {% if is_incremental() %}
+        where contact_id in (select record_id from {{ ref('stg_marketo__leads') }} where {{ is_new() }})
     {% endif %}
 ),
 
@@ -36,7 +48,12 @@ consents as (
     select
         *,
         true as is_inferred,
-    from inferred
+    from inferred_from_hubspot
+    union all by name
+    select
+        *,
+        true as is_inferred,
+    from inferred_from_marketo
 ),
 
 named as (

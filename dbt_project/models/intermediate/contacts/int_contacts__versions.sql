@@ -12,6 +12,8 @@ with versions as (
     {{ union_by_name([
         ref('stg_events__contacts'),
         ref('stg_hubspot__contacts'),
+        ref('stg_marketo__leads'),
+        ref('stg_marketo__deletions'),
         ref('stg_salesforce__leads'),
         ref('stg_salesforce__contacts'),
     ]) }}

@@ -19,7 +19,7 @@ activities as (
         received_at,
         load_id,
     from {{ ref('stg_events__activities') }}
-    {% for told in ['stg_hubspot__activities', 'stg_hubspot__engagements'] %}
+    {% for told in ['stg_hubspot__activities', 'stg_hubspot__engagements', 'stg_marketo__activities'] %}
     union all
     select
         system,
