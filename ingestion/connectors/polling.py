@@ -93,7 +93,7 @@ class Session:
         limits: Limits | None = None,
         judge: Judge | None = None,
     ) -> None:
-        """Take over an open client; `sleep` waits between attempts and where `limits` ask for it,
+        """Take over an open client; `sleep` waits between attempts, and where `limits` ask for it;
         `judge` finds refusals among answers of 200."""
         self.system = system
         self.client = client

@@ -13,15 +13,13 @@
 -- Kept as a table, so that a batch finds what its people ever said by a number. What an attempt that died had appended goes first, and what
 -- was inferred from the versions of a contact of the MAP is inferred anew when another version comes, in whatever order they come.
 with stated as (
-    {{ union_by_name([
-        ref('stg_events__consents'),
-        ref('stg_hubspot__subscription_changes'),
-        ref('stg_marketo__unsubscribes'),
-    ]) }}
-),
-
-stated_in_batch as (
-    select * from stated
+    select * from (
+        {{ union_by_name([
+            ref('stg_events__consents'),
+            ref('stg_hubspot__subscription_changes'),
+            ref('stg_marketo__unsubscribes'),
+        ]) }}
+    )
     {% if is_incremental() %}
         where {{ is_new() }}
     {% endif %}
@@ -45,7 +43,7 @@ consents as (
     select
         *,
         false as is_inferred,
-    from stated_in_batch
+    from stated
     union all by name
     select
         *,

@@ -5,8 +5,8 @@
     pre_hook="{% if is_incremental() %}delete from {{ this }} where {{ is_new() }}{% endif %}",
 ) }}
 
--- The one place where merges of all systems meet. Kept as a table, so that no batch reads the documents of every contact for them; what an
--- attempt that died had appended goes first.
+-- The one place where merges of all systems meet. Kept as a table, so that no batch reads everything a MAP told for them; what an attempt
+-- that died had appended goes first.
 with directives as (
     {{ union_by_name([ref('stg_events__merges'), ref('stg_hubspot__merges'), ref('stg_marketo__merges')]) }}
 )
