@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -19,6 +19,8 @@ from ingestion.settings import Settings
 if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
+
+Answer = TypeVar("Answer")
 
 ATTEMPTS = 6
 LONGEST_WAIT_SECONDS = 60.0
@@ -80,6 +82,8 @@ class Session:
         self.client = client
         self.sleep = sleep
         self.limits = limits
+        # Where a system without Retry-After says in how many seconds it answers again.
+        self.reset_header: str | None = None
 
     def get(self, path: str, params: dict[str, Any] | None = None) -> Any:
         """The JSON answer to a GET."""
@@ -88,6 +92,19 @@ class Session:
     def request(self, method: str, path: str, **options: Any) -> Any:
         """The JSON answer; HandoffError AUTH_EXPIRED, SCOPE_DENIED, RATE_LIMITED, UPSTREAM_*
         otherwise."""
+        return self._repeated(self._document, method, path, options)
+
+    def content(self, path: str) -> bytes:
+        """The answer to a GET as it came, for what is no JSON; errors are those of `request`."""
+        return self._repeated(lambda _, response: response.content, "GET", path, {})
+
+    def _repeated(
+        self,
+        read: Callable[[str, httpx.Response], Answer],
+        method: str,
+        path: str,
+        options: dict[str, Any],
+    ) -> Answer:
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
         attempts = Retrying(
@@ -98,11 +115,25 @@ class Session:
             reraise=True,
         )
         try:
-            return attempts(self._once, method, path, options)
+            found: Answer = attempts(self._once, read, method, path, options)
+            return found
         except _Again as again:
             raise again.error from again
 
-    def _once(self, method: str, path: str, options: dict[str, Any]) -> Any:
+    def _document(self, asked: str, response: httpx.Response) -> Any:
+        try:
+            return orjson.loads(response.content)
+        except orjson.JSONDecodeError as error:
+            message = f"{self.system}: {asked}: the answer is no JSON: {error}"
+            raise _Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
+
+    def _once(
+        self,
+        read: Callable[[str, httpx.Response], Answer],
+        method: str,
+        path: str,
+        options: dict[str, Any],
+    ) -> Answer:
         import httpx
 
         if self.limits is not None and (pause := self.limits.wait_seconds(path)) > 0:
@@ -115,11 +146,7 @@ class Session:
         if self.limits is not None:
             self.limits.note(response)
         if response.is_success:
-            try:
-                return orjson.loads(response.content)
-            except orjson.JSONDecodeError as error:
-                message = f"{self.system}: {method} {path}: the answer is no JSON: {error}"
-                raise _Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
+            return read(f"{method} {path}", response)
         refusal = UpstreamRefusal(
             _code(response.status_code),
             f"{self.system}: {method} {path}: HTTP {response.status_code}: {response.text[:300]}",
@@ -129,8 +156,14 @@ class Session:
         if final is not None:
             raise final
         if response.status_code in RETRIED:
-            raise _Again(refusal, retry_after(response.headers.get("retry-after")))
+            raise _Again(refusal, self._asked_to_wait(response))
         raise refusal
+
+    def _asked_to_wait(self, response: httpx.Response) -> float | None:
+        told = response.headers.get("retry-after")
+        if told is None and self.reset_header and response.status_code == 429:
+            told = response.headers.get(self.reset_header)
+        return retry_after(told)
 
 
 @contextmanager

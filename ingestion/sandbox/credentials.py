@@ -21,6 +21,8 @@ class Tokens:
     salesforce_token: str = "00Dsandbox!integration"
     salesforce_rep_token: str = "00Dsandbox!rep"
     calendar_token: str = "sandbox-calendar-token"
+    calendly_token: str = "sandbox-calendly-token"
+    calcom_token: str = "cal_sandbox_token"
 
 
 def webhook_secret_web(seed: int) -> str:
@@ -55,6 +57,11 @@ def environment(base_url: str, seed: int = 7, tokens: Tokens | None = None) -> d
         "HANDOFF_SALESFORCE_CLIENT_SECRET": held.salesforce_client_secret,
         "HANDOFF_CALENDAR_URL": f"{root}/calendar",
         "HANDOFF_CALENDAR_TOKEN": held.calendar_token,
+        "HANDOFF_CALENDLY_URL": f"{root}/calendly",
+        "HANDOFF_CALENDLY_TOKEN": held.calendly_token,
+        "HANDOFF_CALCOM_URL": f"{root}/calcom/v2",
+        "HANDOFF_CALCOM_TOKEN": held.calcom_token,
+        "HANDOFF_AD_SPEND_URL": f"{root}/ad_spend/export?format=csv",
         "HANDOFF_WEBHOOK_SECRETS_WEB": webhook_secret_web(seed),
         "HANDOFF_WEBHOOK_SECRETS_HUBSPOT": webhook_secret_hubspot(seed),
     }

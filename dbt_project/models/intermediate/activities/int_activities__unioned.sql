@@ -12,6 +12,8 @@ with activities as (
         ref('stg_hubspot__email_events'),
         ref('stg_hubspot__engagements'),
         ref('stg_hubspot__form_submissions'),
+        ref('stg_calendly__activities'),
+        ref('stg_calcom__activities'),
     ]) }}
 ),
 

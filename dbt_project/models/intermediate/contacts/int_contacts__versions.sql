@@ -14,6 +14,8 @@ with versions as (
         ref('stg_hubspot__contacts'),
         ref('stg_salesforce__leads'),
         ref('stg_salesforce__contacts'),
+        ref('stg_calendly__contacts'),
+        ref('stg_calcom__contacts'),
     ]) }}
 )
 

@@ -1,0 +1,7 @@
+{{ config(materialized='view') }}
+
+{{ union_by_name([
+    ref('stg_events__campaigns'),
+    ref('stg_hubspot__campaigns'),
+    ref('stg_ad_spend__campaigns'),
+]) }}
