@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -93,6 +94,32 @@ class Settings(BaseSettings):
     calendar_url: str | None = None
     calendar_token: SecretStr | None = None
     calendar_ids: str = Field("", description="Comma-separated calendar ids; empty = every rep's.")
+    calendly_url: str | None = None
+    calendly_token: SecretStr | None = None
+    calendly_recheck_days: float = Field(
+        3.0, ge=0, le=90, description="Days after its beginning in which a no-show is looked for."
+    )
+    calcom_url: str | None = None
+    calcom_token: SecretStr | None = None
+    calcom_api_version: str = "2024-08-13"
+    calcom_organization_id: str = Field(
+        "", description="Organization whose bookings are read; empty = those the key's owner sees."
+    )
+    ad_spend_url: str | None = Field(
+        None, description="Folder, file or https address of CSV exports of ad spend."
+    )
+    ad_spend_token: SecretStr | None = None
+    ad_spend_columns: str = Field(
+        "", description="Column names of ours where a file has others: cost=Media spend;date=When."
+    )
+    ad_spend_platform: str = Field("", description="Platform of files that do not name theirs.")
+    ad_spend_currency: str = Field("USD", description="Currency of files that do not name theirs.")
+    ad_spend_decimal: Literal["", ".", ","] = Field(
+        "", description="Mark before decimals; empty = as each file shows."
+    )
+    ad_spend_date_format: str = Field(
+        "", description="strptime format of days; empty = as each file shows."
+    )
 
     sandbox_port: int = Field(8_322, ge=1, le=65_535)
     sandbox_seed: int = 7

@@ -93,6 +93,7 @@ def examine(
         ("rebuild", _rebuild),
         ("time zones", _time_zones),
         ("systems", _systems),
+        ("ad spend", _ad_spend),
         ("subscribers", _subscribers),
     ]
     findings = [_look(name, look, settings) for name, look in looks]
@@ -290,6 +291,28 @@ def _systems(settings: Settings) -> str:
             told, "Set HANDOFF_<SYSTEM>_URL and its credentials, or try `handoff sandbox`."
         )
     return told
+
+
+def _ad_spend(settings: Settings) -> str:
+    """What is missing from the cost of campaigns, as of the last run."""
+    from ingestion.connectors import catalog
+    from orchestration.serving import open_serving
+
+    if not catalog.source("ad_spend").configured(settings) or not settings.serving_path.exists():
+        return "none read"
+    with contextlib.closing(open_serving(settings)) as connection:
+        refused = connection.execute(
+            "select count(*), arg_min(concat_ws(': ', file || ', line ' || line, message), (file is null, line))"
+            " from ops.ad_spend_refusals"
+        ).fetchone()
+        days = connection.execute("select count(*), max(cost_date) from marts.fct_campaign_costs")
+        count, newest = days.fetchone() or (0, None)
+    if refused and refused[0]:
+        raise _Unwell(
+            f"{refused[0]} rows are in no cost, such as {refused[1]}",
+            '`handoff query "from ops.ad_spend_refusals"` has a remedy for each.',
+        )
+    return f"{count} campaign days, the newest {newest}"
 
 
 def _subscribers(settings: Settings) -> str:

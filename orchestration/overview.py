@@ -129,7 +129,14 @@ def quarantined(settings: Settings) -> list[Row]:
         settings,
         """
         select code, count(*) as count, any_value(event_type) as event_type, arg_max(message, quarantine_id) as message
-        from ops.quarantine
+        from (
+            select code, event_type, message, quarantine_id from ops.quarantine
+            union all
+            select
+                code, 'ad_spend' as event_type, concat_ws(': ', file || ', line ' || line, message) as message,
+                0 as quarantine_id
+            from ops.ad_spend_refusals
+        ) as refused
         group by code
         order by count desc, code
         """,

@@ -67,7 +67,7 @@
     ),
 
     campaigns_changed as (
-        select record_id from {{ ref('int_campaigns__unioned') }}
+        select distinct record_id from {{ ref('int_campaigns__unioned') }}
         where {{ is_new() }} or {{ has_come('occurred_at') }}
     )
 

@@ -14,12 +14,17 @@ from ingestion.settings import Settings
 @dataclass(frozen=True, slots=True)
 class Extracted:
     """One version of one record as the outside system shows it; `updated_at` is aware, UTC, and
-    the cursor."""
+    the cursor.
+
+    `is_snapshot`: the payload is the record's whole present state and may come back to what it was
+    without a new `updated_at`, as a mark that is taken back does; then what it came back to is news.
+    """
 
     record_id: str
     updated_at: datetime
     is_deleted: bool
     payload: dict[str, Any]
+    is_snapshot: bool = False
 
 
 class Source(Protocol):

@@ -100,6 +100,8 @@ class Session:
         self.sleep = sleep
         self.limits = limits
         self.judge = judge
+        # Where a system without Retry-After says in how many seconds it answers again.
+        self.reset_header: str | None = None
 
     def get(self, path: str, params: dict[str, Any] | None = None) -> Any:
         """The JSON answer to a GET."""
@@ -177,8 +179,14 @@ class Session:
         if final is not None:
             raise final
         if response.status_code in RETRIED:
-            raise _Again(refusal, retry_after(response.headers.get("retry-after")))
+            raise _Again(refusal, self._asked_to_wait(response))
         raise refusal
+
+    def _asked_to_wait(self, response: httpx.Response) -> float | None:
+        told = response.headers.get("retry-after")
+        if told is None and self.reset_header and response.status_code == 429:
+            told = response.headers.get(self.reset_header)
+        return retry_after(told)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
@@ -113,15 +113,24 @@ class Archive:
         if not rows:
             return None
         paths = self.paths(system, resource)
-        known = self._hashes_since(paths, min(row.updated_at for row in rows))
+        earliest = min(row.updated_at for row in rows)
+        known = self._hashes_since(paths, earliest)
+        newest_of: dict[str, int] = {}
+        if any(row.is_snapshot for row in rows):
+            newest_of = self._newest_hashes(paths, earliest)
         columns: dict[str, list[object]] = {name: [] for name in segment_schema().names}
         seq = paths[-1][0] + 1 if paths else 1
         for row in rows:
             payload = orjson.dumps(row.payload, option=orjson.OPT_SORT_KEYS)
             hashed = row_hash(row, payload)
-            if hashed in known:
+            if row.is_snapshot:
+                is_known = newest_of.get(row.record_id) == hashed
+            else:
+                is_known = hashed in known
+            if is_known:
                 continue
             known.add(hashed)
+            newest_of[row.record_id] = hashed
             values = (
                 row.record_id, row.updated_at, row.is_deleted, payload.decode(), received_at, seq,
                 hashed,
@@ -141,16 +150,33 @@ class Archive:
         return Segment(seq, path, cursor, table.num_rows)
 
     def _hashes_since(self, paths: list[tuple[int, Path]], earliest: datetime) -> set[int]:
+        hashes: set[int] = set()
+        for (found,) in self._rows_since(paths, earliest, ["row_hash"]):
+            hashes.update(found)
+        return hashes
+
+    def _newest_hashes(self, paths: list[tuple[int, Path]], earliest: datetime) -> dict[str, int]:
+        """The hash of each record's newest row, of those that may be as new as `earliest`."""
+        newest_of: dict[str, int] = {}
+        for ids, hashes in self._rows_since(paths, earliest, ["record_id", "row_hash"]):
+            of_segment = dict(zip(ids, hashes, strict=True))
+            for record_id, hashed in of_segment.items():
+                newest_of.setdefault(record_id, hashed)
+        return newest_of
+
+    def _rows_since(
+        self, paths: list[tuple[int, Path]], earliest: datetime, columns: list[str]
+    ) -> Iterator[list[list[Any]]]:
+        """Columns of each segment that may hold rows as new as `earliest`, newest first."""
         import pyarrow.parquet as pq
 
-        hashes: set[int] = set()
         for seq, path in reversed(paths):
             # Cursors never decrease, so everything before this segment is older than the rows at
             # hand.
             if _read_segment(seq, path).cursor < earliest:
                 break
-            hashes.update(pq.ParquetFile(path).read(columns=["row_hash"])["row_hash"].to_pylist())
-        return hashes
+            rows = pq.ParquetFile(path).read(columns=columns)
+            yield [rows[name].to_pylist() for name in columns]
 
 
 def _read_segment(seq: int, path: Path) -> Segment:

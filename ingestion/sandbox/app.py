@@ -1,5 +1,5 @@
-"""One FastAPI app that serves the simulated HubSpot, Marketo, Salesforce and Google Calendar, their
-truth and a switchboard."""
+"""One FastAPI app that serves the simulated HubSpot, Marketo, Salesforce, Google Calendar, Calendly,
+Cal.com and ad spend, their truth and a switchboard."""
 
 from __future__ import annotations
 
@@ -88,7 +88,10 @@ def create_app(
     from fastapi import FastAPI, routing
 
     from ingestion.sandbox.acts import Acts
+    from ingestion.sandbox.ad_spend import AdSpendSheet
+    from ingestion.sandbox.calcom import CalcomApi
     from ingestion.sandbox.calendar import CalendarApi
+    from ingestion.sandbox.calendly import CalendlyApi
     from ingestion.sandbox.control import Control
     from ingestion.sandbox.hubspot import HubSpotApi
     from ingestion.sandbox.marketo import MarketoApi
@@ -145,6 +148,9 @@ def create_app(
     app.include_router(calendar.router(), prefix="/calendar")
     app.include_router(HubSpotApi(built, held).router(), prefix="/hubspot")
     app.include_router(marketo.router(), prefix="/marketo")
+    app.include_router(CalendlyApi(built, held).router(), prefix="/calendly")
+    app.include_router(CalcomApi(built, held).router(), prefix="/calcom/v2")
+    app.include_router(AdSpendSheet(built).router(), prefix="/ad_spend")
     # Newer FastAPI keeps included routers folded up; before, `routes` had every route itself.
     every_route = getattr(routing, "iter_route_contexts", iter)
     paths = (str(getattr(route, "path", "")) for route in every_route(app.routes))

@@ -24,6 +24,8 @@ class Tokens:
     marketo_client_id: str = "sandbox-marketo-client-id"
     marketo_client_secret: str = "sandbox-marketo-client-secret"
     marketo_token: str = "sandbox-marketo-token:demo"
+    calendly_token: str = "sandbox-calendly-token"
+    calcom_token: str = "cal_sandbox_token"
 
 
 def webhook_secret_web(seed: int) -> str:
@@ -64,6 +66,11 @@ def environment(base_url: str, seed: int = 7, tokens: Tokens | None = None) -> d
         # The company's history and a while since, and a Marketo that nobody else calls.
         "HANDOFF_MARKETO_LOOKBACK_DAYS": "365",
         "HANDOFF_MARKETO_RATE_LIMIT": "100",
+        "HANDOFF_CALENDLY_URL": f"{root}/calendly",
+        "HANDOFF_CALENDLY_TOKEN": held.calendly_token,
+        "HANDOFF_CALCOM_URL": f"{root}/calcom/v2",
+        "HANDOFF_CALCOM_TOKEN": held.calcom_token,
+        "HANDOFF_AD_SPEND_URL": f"{root}/ad_spend/export?format=csv",
         "HANDOFF_WEBHOOK_SECRETS_WEB": webhook_secret_web(seed),
         "HANDOFF_WEBHOOK_SECRETS_HUBSPOT": webhook_secret_hubspot(seed),
     }

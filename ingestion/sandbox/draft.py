@@ -27,7 +27,15 @@ class Draft:
         self.cast = cast
         self.draw = {
             name: Random(f"{seed}|{name}")
-            for name in ("hubspot", "events", "salesforce", "calendar", "marketo")
+            for name in (
+                "hubspot",
+                "events",
+                "salesforce",
+                "calendar",
+                "marketo",
+                "bookings",
+                "ad_spend",
+            )
         }
         self.records: dict[str, list[tuple[str, str, str]]] = {}
         self.traits: dict[str, list[str]] = {}

@@ -4,6 +4,7 @@ calendars; what is done to them and why is acts.py's."""
 from __future__ import annotations
 
 import uuid
+from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,6 +34,9 @@ class Stage:
                 key: list(ids) for key, ids in built.hubspot_associations.items()
             },
             calendar={email: list(rows) for email, rows in built.calendar.items()},
+            calendly=deepcopy(built.calendly),
+            calcom=deepcopy(built.calcom),
+            ad_spend=deepcopy(built.ad_spend),
         )
 
     def restore(self) -> None:
@@ -41,6 +45,10 @@ class Stage:
             self.world.hubspot[name][:] = rows
         for email, rows in self._built.calendar.items():
             self.world.calendar[email][:] = rows
+        for kind, kept in deepcopy(self._built.calendly).items():
+            self.world.calendly[kind][:] = kept
+        self.world.calcom["bookings"][:] = deepcopy(self._built.calcom["bookings"])
+        self.world.ad_spend[:] = deepcopy(self._built.ad_spend)
         self.world.hubspot_merges.clear()
         self.world.hubspot_merges.update(self._built.hubspot_merges)
         self.world.hubspot_associations.update(

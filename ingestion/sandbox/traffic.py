@@ -271,6 +271,15 @@ async def _answer_fault(fault: Fault, path: str, send: Send) -> None:
             body = {
                 "error": {"code": fault.status, "message": text, "errors": [{"reason": reason}]}
             }
+        case "calendly":
+            body = {
+                "title": fault.error or ("Too Many Requests" if is_limit else text),
+                "message": text,
+            }
+        case "calcom":
+            named = "TooManyRequestsException" if is_limit else "InternalServerErrorException"
+            told = {"code": fault.error or named, "message": text, "details": {}}
+            body = {"status": "error", "path": path, "error": told}
         case "marketo":
             # Marketo says no in an answer of 200; another status is a proxy's, before it.
             code = fault.error or {401: "601", 403: "603", 429: "606"}.get(fault.status)
@@ -291,6 +300,9 @@ async def _answer_fault(fault: Fault, path: str, send: Send) -> None:
         (b"content-length", str(len(content)).encode()),
     ]
     if fault.retry_after is not None:
-        headers.append((b"retry-after", f"{fault.retry_after:g}".encode()))
+        # Calendly has a header of its own for it.
+        own = is_limit and system_of(path) == "calendly"
+        name = b"x-ratelimit-reset" if own else b"retry-after"
+        headers.append((name, f"{fault.retry_after:g}".encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})

@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from ingestion.sandbox.ad_spend_records import ad_spend_rows
 from ingestion.sandbox.behaviour import steps_of
+from ingestion.sandbox.booking_records import BookingRecords
 from ingestion.sandbox.calendar_records import CalendarRecords
 from ingestion.sandbox.cast import Person, Rep, draw_cast
 from ingestion.sandbox.draft import Draft, Record
@@ -32,6 +34,8 @@ class World:
     forms and their submissions. `hubspot_merges`: old contact id → the id that replaced it.
     `hubspot_associations`: (kind, id, other kind) → ids, the primary one first. `salesforce`: records by sObject. `calendar`: events by rep e-mail.
     `marketo`: leads, log (every activity), programs, campaigns (smart campaigns).
+    `calendly`: organization_memberships, and invitees with their event inside. `calcom`: bookings.
+    `ad_spend`: a row for each day of an ad campaign.
     `truth`: one entry per person, the named personas last. `personas`: people about to ask for a
     demo, for live traffic; the named ones stand in personas.py.
     """
@@ -45,6 +49,9 @@ class World:
     salesforce: dict[str, list[Record]]
     calendar: dict[str, list[Record]]
     marketo: dict[str, list[Record]]
+    calendly: dict[str, list[Record]]
+    calcom: dict[str, list[Record]]
+    ad_spend: list[Record]
     truth: list[Record]
     personas: list[Record]
 
@@ -64,6 +71,9 @@ class World:
                 "salesforce": self.salesforce,
                 "calendar": self.calendar,
                 "marketo": self.marketo,
+                "calendly": self.calendly,
+                "calcom": self.calcom,
+                "ad_spend": self.ad_spend,
                 "truth": self.truth,
                 "personas": self.personas,
             }
@@ -83,6 +93,9 @@ class World:
             "marketo.activities": sum(row["activityTypeId"] not in LEAD_LOG for row in log),
             "marketo.programs": len(self.marketo["programs"]),
         }
+        found |= {f"calendly.{name}": len(rows) for name, rows in self.calendly.items()}
+        found |= {f"calcom.{name}": len(rows) for name, rows in self.calcom.items()}
+        found["ad_spend.days"] = len({(row["platform"], row["date"]) for row in self.ad_spend})
         found["people"] = len(self.truth)
         return found
 
@@ -117,6 +130,8 @@ def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
     for person in cast.people:
         sales.record(person, calendar.events)
     email_events, submissions = _marketing(hubspot, until)
+    bookings = BookingRecords(draft)
+    bookings.record()
     for rows in calendar.events.values():
         rows.sort(key=lambda row: (str(row["updated"]), str(row["id"])))
     for rows in salesforce.records.values():
@@ -146,6 +161,9 @@ def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
             "programs": marketo.programs(),
             "campaigns": marketo.campaigns(),
         },
+        calendly=bookings.calendly,
+        calcom=bookings.calcom,
+        ad_spend=ad_spend_rows(draft),
         truth=[
             *(_truth(draft, person) for person in cast.people),
             *({**_truth(draft, each.person), "persona": each.name} for each in PERSONAS),

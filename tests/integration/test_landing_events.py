@@ -31,6 +31,9 @@ SYSTEM_TABLES = {
         "opportunity_contact_roles",
     },
     "raw_calendar": {"events"},
+    "raw_calendly": {"organization_memberships", "invitees"},
+    "raw_calcom": {"bookings"},
+    "raw_ad_spend": {"days", "files"},
 }  # fmt: skip
 
 

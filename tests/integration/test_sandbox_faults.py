@@ -281,7 +281,7 @@ def test_every_listed_endpoint_takes_a_fault(sandbox: httpx.Client) -> None:
         ({"status": 200}, "status: 200"),
         ({"times": 0}, "times: 0"),
         ({"rate": 1.5}, "rate: 1.5"),
-        ({"path_prefix": "/hubspott"}, "they begin with /calendar"),
+        ({"path_prefix": "/hubspott"}, "they begin with /ad_spend, /calcom"),
         ({"path_prefx": "/hubspot"}, "known: kind, path_prefix"),
         ({"kind": "skew", "system": "fax"}, "unknown system 'fax'; known: hubspot, web"),
         ({"kind": "delay", "persona": "bob"}, "unknown persona 'bob'; known: buyer"),

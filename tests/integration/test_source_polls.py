@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from fastapi import FastAPI
 
@@ -35,6 +36,8 @@ COUNTS = {
     },
     "calendar": {"events"},
     "marketo": {"leads", "deleted_leads", "activities", "programs"},
+    "calendly": {"organization_memberships", "invitees"},
+    "calcom": {"bookings"},
 }  # fmt: skip
 
 
@@ -217,6 +220,8 @@ def test_a_poll_that_breaks_off_between_pages_continues_without_gap_or_double(
     [
         ("hubspot", {"hubspot_token": "wrong"}),
         ("calendar", {"calendar_token": "wrong"}),
+        ("calendly", {"calendly_token": "wrong"}),
+        ("calcom", {"calcom_token": "wrong"}),
         ("salesforce", {"salesforce_client_secret": "wrong"}),
     ],
 )
@@ -250,9 +255,7 @@ def test_credentials_are_never_sent_over_plain_http_to_another_host(tmp_path: Pa
 
 
 def test_an_unknown_system_names_those_that_can_be_polled(tmp_path: Path) -> None:
-    with pytest.raises(
-        HandoffError, match="unknown system 'crmm'; known with a source: calendar, hubspot"
-    ):
+    with pytest.raises(HandoffError, match="unknown system 'crmm'; known with a source: "):
         poll(Settings(home=tmp_path), "crmm")
 
 
@@ -290,3 +293,181 @@ def test_progress_names_what_is_fetched_and_what_is_landed(
     seen: list[tuple[str, int]] = []
     poll(sandbox.settings(tmp_path), "calendar", lambda what, count: seen.append((what, count)))
     assert seen == [("calendar.events", 100), ("raw_calendar.events", 100)]
+
+
+# ---- bookings and ad spend ------------------------------------------------------------------------
+
+
+def extracted(
+    sandbox: Sandbox, home: Path, system: str, resource: str, since: datetime | None = None
+) -> list[Extracted]:
+    pages = catalog.source(system).extract(
+        resource, None if since is None else since.isoformat(), sandbox.settings(home)
+    )
+    return [row for page in pages for row in page]
+
+
+def test_a_poll_of_bookings_says_what_their_webhooks_say(sandbox: Sandbox, tmp_path: Path) -> None:
+    received = datetime(2026, 4, 1, tzinfo=UTC)
+    for row in extracted(sandbox, tmp_path, "calendly", "invitees"):
+        payload = {name: value for name, value in row.payload.items() if name != "handoff"}
+        body = orjson.dumps({"event": "invitee.created", "payload": payload})
+        told = {
+            event["type"].rpartition(".")[2]: event["data"]
+            for event in catalog.webhook("calendly").to_events(body, received)
+        }
+        polled = row.payload["handoff"]
+        assert polled["meeting_id"] == told["meeting"]["meeting_id"]
+        assert polled["contact"] == told["contact"]
+        assert polled["rep_id"] == told["rep"]["record_id"]
+    groups = [
+        row for row in extracted(sandbox, tmp_path, "calendly", "invitees")
+        if row.payload["scheduled_event"]["invitees_counter"]["limit"] > 1
+    ]  # fmt: skip
+    assert len({row.payload["handoff"]["meeting_id"] for row in groups}) == len(groups) == 2
+    for row in extracted(sandbox, tmp_path, "calcom", "bookings"):
+        booking = row.payload
+        payload = {
+            "uid": booking["uid"],
+            "startTime": booking["start"],
+            "endTime": booking["end"],
+            "attendees": booking["attendees"],
+            "organizer": booking["hosts"][0],
+        }
+        delivery = {"triggerEvent": "BOOKING_CREATED", "createdAt": booking["createdAt"]}
+        told = {
+            event["type"].rpartition(".")[2]: event["data"]
+            for event in catalog.webhook("calcom").to_events(
+                orjson.dumps(delivery | {"payload": payload}), received
+            )
+        }
+        assert row.record_id == told["meeting"]["meeting_id"]
+        assert booking["handoff"] == {"contact": told["contact"], "rep": told["rep"]}
+
+
+def test_a_no_show_is_found_although_it_changes_no_time_and_so_is_its_end(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    settings = sandbox.settings(tmp_path)
+    now = datetime.now(UTC)
+    world = sandbox.app.state.world
+    invitee = next(row for row in world.calendly["invitees"] if row["status"] == "active")
+    invitee["scheduled_event"]["start_time"] = (now - timedelta(hours=30)).isoformat()
+    poll(settings, "calendly")
+    before = len(sandbox.requests("/calendly"))
+    assert poll(settings, "calendly").rows == {}
+    # Twice who we are; members, events; invitees of the one that began, and of the group's.
+    asked = [row["path"] for row in sandbox.requests("/calendly")[before:]]
+    assert sum(path.endswith("/invitees") for path in asked) == 2, asked
+    for mark in ({"uri": "https://api.calendly.com/invitee_no_shows/1"}, None):
+        invitee["no_show"] = mark
+        assert poll(settings, "calendly").rows == {"invitees": 1}
+        assert poll(settings, "calendly").rows == {}
+
+    booking = next(row for row in world.calcom["bookings"] if row["status"] == "accepted")
+    newest = max(row["updatedAt"] for row in world.calcom["bookings"])
+    started = datetime.fromisoformat(newest) - timedelta(days=5)
+    booking |= {"start": started.isoformat(), "end": (started + timedelta(hours=1)).isoformat()}
+    poll(settings, "calcom")
+    for mark in (True, False):
+        booking["attendees"][0]["absent"] = mark
+        assert poll(settings, "calcom").rows == {"bookings": 1}
+        assert poll(settings, "calcom").rows == {}
+
+
+def test_bookings_of_calcom_are_paged_by_change_without_gap_while_they_change(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingestion.connectors.calcom.source.PAGE", 3)
+    world = sandbox.app.state.world
+    template = world.calcom["bookings"][0]
+    at = ANCHOR - timedelta(days=1)
+    world.calcom["bookings"][:] = [
+        # Seven at one and the same time, which no page can hold.
+        {
+            **template,
+            "id": number,
+            "uid": f"b{number:02d}",
+            "updatedAt": (at + timedelta(minutes=max(number - 7, 0))).isoformat(),
+        }
+        for number in range(12)
+    ]
+    pages = catalog.source("calcom").extract("bookings", at.isoformat(), sandbox.settings(tmp_path))
+    found: list[Extracted] = []
+    for page in pages:
+        found += page
+        if len(found) == 6:
+            world.calcom["bookings"][2]["updatedAt"] = (ANCHOR + timedelta(hours=1)).isoformat()
+    assert {row.record_id for row in found} == {f"b{number:02d}" for number in range(12)}
+    assert all(one.updated_at <= two.updated_at for one, two in pairwise(found))
+    assert found[-1].record_id == "b02"
+
+
+def test_a_booking_that_was_never_changed_is_found_by_the_first_poll(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    bookings = sandbox.app.state.world.calcom["bookings"]
+    bookings[0]["updatedAt"] = None
+    found = extracted(sandbox, tmp_path, "calcom", "bookings")
+    assert {row.record_id for row in found} == {row["uid"] for row in bookings}
+    organization = sandbox.settings(tmp_path, calcom_organization_id="52")
+    [page] = catalog.source("calcom").extract("bookings", None, organization)
+    assert len(page) == len(bookings)
+
+
+def test_calendly_says_in_a_header_of_its_own_when_to_ask_again(
+    sandbox: Sandbox, tmp_path: Path, impatient: list[float]
+) -> None:
+    sandbox.fault(path_prefix="/calendly/scheduled_events", status=429, retry_after=17)
+    poll(sandbox.settings(tmp_path), "calendly")
+    assert impatient == [17.0]
+
+
+def test_a_booking_out_of_shape_is_kept_and_keeps_no_other_out(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    world = sandbox.app.state.world
+    world.calcom["bookings"][0]["attendees"][0]["email"] = 7
+    world.calendly["invitees"][0]["email"] = None
+    for system, resource in (("calcom", "bookings"), ("calendly", "invitees")):
+        found = extracted(sandbox, tmp_path, system, resource)
+        assert len(found) == len(getattr(world, system)[resource])
+        assert [row.payload["handoff"] for row in found].count(None) == 1
+
+
+def test_ad_spend_is_what_the_newest_export_says_whatever_it_said_before(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    settings = sandbox.settings(tmp_path)
+    world = sandbox.app.state.world
+    assert poll(settings, "ad_spend").rows == {
+        "days": world.counts()["ad_spend.days"], "files": 1
+    }  # fmt: skip
+    assert poll(settings, "ad_spend").rows == {}
+    row = world.ad_spend[7]
+    former = row["cost"]
+    # A correction long after the day, and what it was again.
+    for cost in (former + 5, former):
+        row["cost"] = cost
+        assert poll(settings, "ad_spend").rows == {"days": 1}
+        assert poll(settings, "ad_spend").rows == {}
+    # Gone from the export, within its days.
+    world.ad_spend.remove(row)
+    landed = poll(settings, "ad_spend").rows
+    assert landed == {"days": 1, "files": 1}
+    row = world.ad_spend[40]
+    row["campaign_id"], row["campaign"] = "", ""
+    assert poll(settings, "ad_spend").rows == {"days": 1, "files": 1}
+    connection = warehouse.connect(settings)
+    [(refused,)] = connection.execute(
+        "select json_extract_string(payload, '$.files[0].refused[0].message')"
+        " from raw_ad_spend.files order by segment desc limit 1"
+    ).fetchall()
+    connection.close()
+    assert "were spent for no campaign" in refused
+
+
+def test_a_sheet_that_answers_with_a_page_is_no_export(sandbox: Sandbox, tmp_path: Path) -> None:
+    settings = sandbox.settings(tmp_path, ad_spend_url=f"{sandbox.url}/ad_spend/export")
+    with pytest.raises(HandoffError, match="a web page, not CSV"):
+        poll(settings, "ad_spend")

@@ -41,6 +41,27 @@ def test_a_tie_at_the_cursor_with_new_content_is_kept(tmp_path: Path) -> None:
     assert contents(archive) == [("a", '{"name":"Ada"}'), ("b", '{"name":"Bo"}')]
 
 
+def test_a_snapshot_that_comes_back_to_what_it_was_is_news(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+
+    def poll(*marks: bool, is_snapshot: bool = True) -> object:
+        rows = [
+            Extracted(f"r{at}", NOON, False, {"absent": mark}, is_snapshot=is_snapshot)
+            for at, mark in enumerate(marks)
+        ]
+        segment = archive.append("crm", "leads", rows, NOON)
+        return None if segment is None else segment.rows
+
+    assert poll(False, False) == 2
+    assert poll(True, False) == 1
+    assert poll(True, False) is None
+    assert poll(False, False) == 1
+    assert poll(False, False) is None
+    # What is no snapshot was known from the first.
+    assert poll(True, True, is_snapshot=False) == 1
+    assert poll(False, False, is_snapshot=False) is None
+
+
 def test_a_late_row_is_kept_and_does_not_move_the_cursor_back(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
     archive.append("crm", "leads", [record("a", 60)], NOON)

@@ -14,6 +14,7 @@ import phonenumbers
 import pytest
 from email_validator import validate_email
 
+from ingestion.connectors.delivered import person_id
 from ingestion.sandbox.credentials import webhook_secret_web
 from ingestion.sandbox.live import form_submit_body, signed_form_submit
 from ingestion.sandbox.marketo_records import ACTIVITY_TYPES, DELETE_LEAD, NEW_LEAD
@@ -81,6 +82,12 @@ def test_every_record_belongs_to_exactly_one_person(world: World) -> None:
     held |= {("salesforce", "contact", row["Id"]) for row in world.salesforce["Contact"]}
     held |= {("marketo", "contact", str(row["id"])) for row in world.marketo["leads"]}
     held |= {("marketo", "contact", lead) for lead in merged_in_marketo(world)}
+    # The booking tools know people by their address alone.
+    for system, emails in (
+        ("calendly", [row["email"] for row in world.calendly["invitees"]]),
+        ("calcom", [row["attendees"][0]["email"] for row in world.calcom["bookings"]]),
+    ):
+        held |= {(system, "contact", person_id(email)) for email in emails}
     assert set(claimed) == held
     assert all(person["records"] for person in world.truth)
 
@@ -323,6 +330,11 @@ def test_nothing_happened_after_the_anchor(world: World) -> None:
         assert all(datetime.fromisoformat(row["SystemModstamp"]) <= ANCHOR for row in rows)
     for rows in world.calendar.values():
         assert all(datetime.fromisoformat(row["updated"]) <= ANCHOR for row in rows)
+    for row in world.calendly["invitees"]:
+        assert datetime.fromisoformat(row["scheduled_event"]["updated_at"]) <= ANCHOR
+    for row in world.calcom["bookings"]:
+        assert datetime.fromisoformat(row["updatedAt"]) <= ANCHOR
+    assert all(row["date"] < ANCHOR.date().isoformat() for row in world.ad_spend)
 
 
 def test_a_live_form_submit_is_signed_and_comes_from_a_known_persona(world: World) -> None:

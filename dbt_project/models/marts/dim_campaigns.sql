@@ -15,25 +15,10 @@ newest as (
 costs as (
     select
         system,
-        record_id,
-        sum(
-            cast(
-                coalesce(
-                    json_extract_string(spent, '$.cost_usd'),
-                    json_extract_string(spent, '$.amount'),
-                    json_extract_string(spent, '$.cost')
-                ) as decimal(18, 2)
-            )
-        ) as cost_usd,
-    from (
-        select
-            system,
-            record_id,
-            unnest(from_json(costs, '["JSON"]')) as spent,
-        from newest
-        where costs is not null
-    ) as spendings
-    group by system, record_id
+        campaign_id,
+        sum(cost_usd) as cost_usd,
+    from {{ ref('int_campaigns__costs') }}
+    group by system, campaign_id
 )
 
 select
@@ -44,4 +29,4 @@ select
     cast(coalesce(costs.cost_usd, 0) as decimal(18, 2)) as cost_usd,
     newest.occurred_at as changed_at,
 from newest
-left join costs on newest.system = costs.system and newest.record_id = costs.record_id
+left join costs on newest.system = costs.system and newest.record_id = costs.campaign_id

@@ -1,5 +1,11 @@
 with stated as (
-    {{ union_by_name([ref('stg_events__reps'), ref('stg_hubspot__owners'), ref('stg_salesforce__users')]) }}
+    {{ union_by_name([
+        ref('stg_events__reps'),
+        ref('stg_hubspot__owners'),
+        ref('stg_salesforce__users'),
+        ref('stg_calendly__reps'),
+        ref('stg_calcom__reps'),
+    ]) }}
 ),
 
 newest as (

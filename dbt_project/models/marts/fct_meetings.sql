@@ -1,5 +1,9 @@
 with meetings as (
-    select * from {{ ref('int_meetings__versions') }}
+    {{ union_by_name([
+        ref('int_meetings__versions'),
+        ref('stg_calendly__meetings'),
+        ref('stg_calcom__meetings'),
+    ]) }}
 ),
 
 -- A change may say no more than itself, as a no-show does: what it leaves out is as it was.
@@ -14,6 +18,7 @@ told as (
         last_value(time_zone ignore nulls) over so_far as time_zone,
         last_value(status ignore nulls) over so_far as status,
         last_value(calendar_uid ignore nulls) over so_far as calendar_uid,
+        last_value(is_held_when_over ignore nulls) over so_far as is_held_when_over,
         last_value(starts_at ignore nulls) over so_far as starts_at,
         last_value(ends_at ignore nulls) over so_far as ends_at,
         booked_at,
@@ -59,7 +64,12 @@ rep_records as (
 
 keyed as (
     select
-        *,
+        * exclude (status),
+        -- A tool that counts what is over as held sends no word when that comes.
+        case
+            when is_held_when_over and status in ('booked', 'rescheduled') and ends_at <= {{ as_of() }} then 'held'
+            else status
+        end as status,
         {{ record_key(
             'system',
             "case when contact_id is null then 'email' else " ~ record_type_of('system', 'contact_id') ~ " end",

@@ -8,17 +8,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from ingestion.connectors.calcom.records import SYSTEM, contact_of, rep_of
 from ingestion.connectors.delivered import (
     Delivered,
     canonical_event,
     digest_of,
-    names_of,
     person_id,
     read_object,
 )
 from ingestion.connectors.signature_schemes import HeaderHmac
 
-SYSTEM = "calcom"
 SOURCE = "https://api.cal.com"
 # No timestamp is signed: what keeps a recorded delivery harmless is that an event is counted once.
 verify = HeaderHmac(
@@ -69,11 +68,8 @@ _Made = tuple[str, dict[str, Any], str]
 
 def _booking(trigger: str, delivery: Delivered, booking: Delivered) -> list[_Made]:
     attendee, rep = _attendee(booking), _rep(booking)
-    email = attendee.required_text("email")
-    contact = {"system": SYSTEM, "record_id": person_id(email), "email": email}
-    contact |= names_of(attendee.text("name"))
-    if phone := attendee.text("phoneNumber"):
-        contact["phone"] = phone
+    contact = contact_of(attendee)
+    email = contact["email"]
     # A rep marks a no-show while the meeting still runs: what the clock says of its end must not
     # come after that, so it counts from its beginning.
     time = booking.instant("startTime") if trigger == ENDED else delivery.instant("createdAt")
@@ -132,18 +128,7 @@ def _attendee(booking: Delivered) -> Delivered:
 
 def _rep(booking: Delivered) -> dict[str, Any] | None:
     """The organizer, `user` where MEETING_ENDED lays the booking itself at the top."""
-    organizer = booking.inside_or_empty("organizer" if "organizer" in booking.value else "user")
-    email = organizer.text("email")
-    if email is None:
-        return None
-    known = organizer.value.get("id") is not None
-    rep: dict[str, Any] = {
-        "system": SYSTEM,
-        "record_id": organizer.identifier("id") if known else person_id(email),
-        "email": email,
-    }
-    name = organizer.text("name")
-    return rep | ({"name": name} if name else {})
+    return rep_of(booking.inside_or_empty("organizer" if "organizer" in booking.value else "user"))
 
 
 def _old_times(booking: Delivered) -> dict[str, str]:

@@ -8,18 +8,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from ingestion.connectors.calendly.records import (
+    SYSTEM,
+    contact_of,
+    last_segment,
+    meeting_id,
+    rep_of,
+)
 from ingestion.connectors.delivered import (
     Delivered,
     canonical_event,
     digest_of,
-    names_of,
-    person_id,
     read_object,
     utm_of,
 )
 from ingestion.connectors.signature_schemes import TimestampedHeader
 
-SYSTEM = "calendly"
 SOURCE = "https://api.calendly.com"
 # What Calendly's own documentation tolerates.
 verify = TimestampedHeader(header="calendly-webhook-signature", window_seconds=180).verify
@@ -39,13 +43,13 @@ def to_events(body: bytes, received_at: datetime) -> list[dict[str, Any]]:
     kind = delivery.chosen("event", EVENTS)
     invitee = delivery.inside("payload")
     scheduled = invitee.inside("scheduled_event")
-    email = invitee.required_text("email")
-    name = f"{_last(invitee.required_text('uri'))}:{kind}:{digest_of(invitee.value)}"
-    contact_id, time = person_id(email), _time(kind, invitee)
-    rep = _rep(scheduled)
+    contact = contact_of(invitee)
+    name = f"{last_segment(invitee.required_text('uri'))}:{kind}:{digest_of(invitee.value)}"
+    contact_id, time = contact["record_id"], _time(kind, invitee)
+    rep = rep_of(scheduled)
     meeting: dict[str, Any] = {
         "system": SYSTEM,
-        "meeting_id": _meeting_id(invitee, scheduled),
+        "meeting_id": meeting_id(invitee, scheduled),
         "contact_id": contact_id,
         "rep_id": None if rep is None else rep["record_id"],
         "starts_at": scheduled.instant("start_time"),
@@ -55,13 +59,15 @@ def to_events(body: bytes, received_at: datetime) -> list[dict[str, Any]]:
     }
     made: list[tuple[str, dict[str, Any]]] = []
     if kind == CREATED:
-        made.append(("contact", _contact(contact_id, email, invitee)))
+        made.append(("contact", contact))
     if kind == CREATED and rep is not None:
         made.append(("rep", rep))
     made.append(("meeting", meeting))
     # Moving a meeting is not asking for a second one.
     if kind == CREATED and invitee.text("old_invitee") is None:
-        made.append(("activity", _activity(meeting["meeting_id"], contact_id, email, invitee)))
+        made.append(
+            ("activity", _activity(meeting["meeting_id"], contact_id, contact["email"], invitee))
+        )
     return [
         canonical_event(record, data, event_id=f"{name}:{record}", source=SOURCE, time=time)
         for record, data in made
@@ -89,41 +95,6 @@ def _status(kind: str, invitee: Delivered) -> str:
     return {CANCELED: "cancelled", NO_SHOW: "no_show"}.get(kind, "booked")
 
 
-def _meeting_id(invitee: Delivered, scheduled: Delivered) -> str:
-    """The scheduled event; of an event for a group one meeting for each invitee, as each can
-    cancel.
-    """
-    event = _last(scheduled.required_text("uri"))
-    limit = scheduled.inside_or_empty("invitees_counter").value.get("limit")
-    if isinstance(limit, int) and limit > 1:
-        return f"{event}/{_last(invitee.required_text('uri'))}"
-    return event
-
-
-def _rep(scheduled: Delivered) -> dict[str, Any] | None:
-    members = scheduled.objects("event_memberships")
-    if not members or members[0].text("user") is None:
-        return None
-    first = members[0]
-    rep: dict[str, Any] = {"system": SYSTEM, "record_id": _last(first.required_text("user"))}
-    found = {"email": first.text("user_email"), "name": first.text("user_name")}
-    return rep | {name: value for name, value in found.items() if value is not None}
-
-
-def _contact(contact_id: str, email: str, invitee: Delivered) -> dict[str, Any]:
-    data: dict[str, Any] = {"system": SYSTEM, "record_id": contact_id, "email": email}
-    first, last = invitee.text("first_name"), invitee.text("last_name")
-    if first or last:
-        data |= {
-            name: value for name, value in (("first_name", first), ("last_name", last)) if value
-        }
-    else:
-        data |= names_of(invitee.text("name"))
-    if phone := invitee.text("text_reminder_number"):
-        data["phone"] = phone
-    return data | utm_of(invitee.inside_or_empty("tracking"))
-
-
 def _activity(meeting_id: str, contact_id: str, email: str, invitee: Delivered) -> dict[str, Any]:
     data: dict[str, Any] = {
         "system": SYSTEM,
@@ -139,8 +110,3 @@ def _activity(meeting_id: str, contact_id: str, email: str, invitee: Delivered) 
         if (question := asked.text("question"))
     }
     return data | ({"custom": answers} if answers else {})
-
-
-def _last(uri: str) -> str:
-    """The id at the end of a resource's address."""
-    return uri.rstrip("/").rpartition("/")[2] or uri

@@ -13,6 +13,8 @@ with activities as (
         ref('stg_hubspot__engagements'),
         ref('stg_hubspot__form_submissions'),
         ref('stg_marketo__activities'),
+        ref('stg_calendly__activities'),
+        ref('stg_calcom__activities'),
     ]) }}
 ),
 

@@ -1,3 +1,8 @@
 {{ config(materialized='view') }}
 
-{{ union_by_name([ref('stg_events__campaigns'), ref('stg_hubspot__campaigns'), ref('stg_marketo__programs')]) }}
+{{ union_by_name([
+    ref('stg_events__campaigns'),
+    ref('stg_hubspot__campaigns'),
+    ref('stg_marketo__programs'),
+    ref('stg_ad_spend__campaigns'),
+]) }}

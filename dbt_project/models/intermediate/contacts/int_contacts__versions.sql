@@ -16,6 +16,8 @@ with versions as (
         ref('stg_marketo__deletions'),
         ref('stg_salesforce__leads'),
         ref('stg_salesforce__contacts'),
+        ref('stg_calendly__contacts'),
+        ref('stg_calcom__contacts'),
     ]) }}
 )
 

@@ -1,0 +1,27 @@
+with bookings as (
+    select
+        *,
+        json_extract(payload, '$.handoff.contact') as contact,
+    from {{ source('raw_calcom', 'bookings') }}
+    where {{ is_complete('raw_calcom') }}
+)
+
+select
+    {{ record_key("'calcom'", "'contact'", json_text('contact', 'record_id')) }} as record_key,
+    'calcom' as system,
+    'contact' as record_type,
+    {{ json_text('contact', 'record_id') }} as record_id,
+    {{ json_text('contact', 'email') }} as email,
+    {{ json_text('contact', 'phone') }} as phone,
+    {{ json_text('contact', 'first_name') }} as first_name,
+    {{ json_text('contact', 'last_name') }} as last_name,
+    false as is_deleted,
+    -- One of several bookings of a person: what it leaves out another may have said.
+    false as is_full_state,
+    cast([] as varchar[]) as null_fields,
+    {{ instant_of(json_text('payload', 'createdAt')) }} as created_at,
+    {{ instant_of(json_text('payload', 'createdAt')) }} as occurred_at,
+    received_at,
+    _dlt_load_id as load_id,
+from bookings
+where {{ json_text('contact', 'record_id') }} is not null
