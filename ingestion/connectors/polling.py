@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -19,6 +19,8 @@ from ingestion.settings import Settings
 if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
+
+Answer = TypeVar("Answer")
 
 ATTEMPTS = 6
 LONGEST_WAIT_SECONDS = 60.0
@@ -88,6 +90,19 @@ class Session:
     def request(self, method: str, path: str, **options: Any) -> Any:
         """The JSON answer; HandoffError AUTH_EXPIRED, SCOPE_DENIED, RATE_LIMITED, UPSTREAM_*
         otherwise."""
+        return self._repeated(self._document, method, path, options)
+
+    def answer(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """The answer with its headers, for what is no JSON; errors are those of `request`."""
+        return self._repeated(lambda _, response: response, method, path, options)
+
+    def _repeated(
+        self,
+        read: Callable[[str, httpx.Response], Answer],
+        method: str,
+        path: str,
+        options: dict[str, Any],
+    ) -> Answer:
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
         attempts = Retrying(
@@ -98,11 +113,25 @@ class Session:
             reraise=True,
         )
         try:
-            return attempts(self._once, method, path, options)
+            found: Answer = attempts(self._once, read, method, path, options)
+            return found
         except _Again as again:
             raise again.error from again
 
-    def _once(self, method: str, path: str, options: dict[str, Any]) -> Any:
+    def _document(self, asked: str, response: httpx.Response) -> Any:
+        try:
+            return orjson.loads(response.content)
+        except orjson.JSONDecodeError as error:
+            message = f"{self.system}: {asked}: the answer is no JSON: {error}"
+            raise _Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
+
+    def _once(
+        self,
+        read: Callable[[str, httpx.Response], Answer],
+        method: str,
+        path: str,
+        options: dict[str, Any],
+    ) -> Answer:
         import httpx
 
         if self.limits is not None and (pause := self.limits.wait_seconds(path)) > 0:
@@ -115,11 +144,7 @@ class Session:
         if self.limits is not None:
             self.limits.note(response)
         if response.is_success:
-            try:
-                return orjson.loads(response.content)
-            except orjson.JSONDecodeError as error:
-                message = f"{self.system}: {method} {path}: the answer is no JSON: {error}"
-                raise _Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
+            return read(f"{method} {path}", response)
         refusal = UpstreamRefusal(
             _code(response.status_code),
             f"{self.system}: {method} {path}: HTTP {response.status_code}: {response.text[:300]}",

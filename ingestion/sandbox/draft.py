@@ -27,7 +27,14 @@ class Draft:
         self.cast = cast
         self.draw = {
             name: Random(f"{seed}|{name}")
-            for name in ("hubspot", "events", "salesforce", "calendar")
+            for name in (
+                "hubspot",
+                "events",
+                "salesforce",
+                "calendar",
+                "salesforce_activity",
+                "salesforce_campaigns",
+            )
         }
         self.records: dict[str, list[tuple[str, str, str]]] = {}
         self.traits: dict[str, list[str]] = {}

@@ -96,6 +96,8 @@ def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
         if person.segment != "sales_sourced" and not draft.is_typed_into_crm(person):
             hubspot.record(person, steps)
         salesforce.record(person, steps)
+    # Before the personas, whose stories are told in full elsewhere.
+    salesforce.record_campaigns()
     record_personas(draft, hubspot, salesforce)
     calendar.fill()
     sales = HubSpotSalesRecords(draft, hubspot)

@@ -29,7 +29,8 @@ COUNTS = {
     "hubspot": set(catalog.source("hubspot").RESOURCES),
     "salesforce": {
         "leads", "contacts", "accounts", "opportunities", "users", "tasks",
-        "opportunity_contact_roles",
+        "opportunity_contact_roles", "opportunity_history", "events", "campaigns",
+        "campaign_members",
     },
     "calendar": {"events"},
 }  # fmt: skip
