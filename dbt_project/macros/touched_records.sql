@@ -67,10 +67,7 @@
     ),
 
     campaigns_changed as (
-        select record_id from {{ ref('stg_events__campaigns') }}
-        where {{ is_new() }} or {{ has_come('occurred_at') }}
-        union
-        select record_id from {{ ref('stg_hubspot__campaigns') }}
+        select distinct record_id from {{ ref('int_campaigns__unioned') }}
         where {{ is_new() }} or {{ has_come('occurred_at') }}
     )
 

@@ -1,5 +1,5 @@
 with campaigns as (
-    {{ union_by_name([ref('stg_events__campaigns'), ref('stg_hubspot__campaigns')]) }}
+    select * from {{ ref('int_campaigns__unioned') }}
 ),
 
 newest as (

@@ -12,6 +12,7 @@ with activities as (
         ref('stg_hubspot__email_events'),
         ref('stg_hubspot__engagements'),
         ref('stg_hubspot__form_submissions'),
+        ref('stg_salesforce__campaign_responses'),
     ]) }}
 ),
 

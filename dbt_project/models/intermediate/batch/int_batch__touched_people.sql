@@ -1,8 +1,7 @@
 {{ config(pre_hook="{{ gather_touched_records() }}", post_hook="{{ drop_touched_records() }}") }}
 
 -- depends_on: {{ ref('stg_salesforce__tasks') }}
--- depends_on: {{ ref('stg_events__campaigns') }}
--- depends_on: {{ ref('stg_hubspot__campaigns') }}
+-- depends_on: {{ ref('int_campaigns__unioned') }}
 -- depends_on: {{ ref('int_batch__changed_records') }}
 -- depends_on: {{ ref('int_consents__versions') }}
 -- depends_on: {{ ref('int_identity__identifiers') }}

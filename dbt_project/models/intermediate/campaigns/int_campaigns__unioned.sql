@@ -1,0 +1,3 @@
+{{ config(materialized='view') }}
+
+{{ union_by_name([ref('stg_events__campaigns'), ref('stg_hubspot__campaigns'), ref('stg_salesforce__campaigns')]) }}
