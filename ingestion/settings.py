@@ -91,6 +91,17 @@ class Settings(BaseSettings):
     salesforce_client_id: str | None = None
     salesforce_client_secret: SecretStr | None = None
     salesforce_api_version: str = "62.0"
+    salesforce_bulk_rows: int = Field(
+        20_000,
+        ge=0,
+        description="Rows of one query from which Bulk API 2.0 reads them; 0 = always the REST API.",
+    )
+    salesforce_usage_percent: float = Field(
+        95.0,
+        gt=0,
+        le=100,
+        description="Share of the org's API calls of 24 hours at which polls stop.",
+    )
     calendar_url: str | None = None
     calendar_token: SecretStr | None = None
     calendar_ids: str = Field("", description="Comma-separated calendar ids; empty = every rep's.")

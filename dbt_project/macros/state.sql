@@ -18,6 +18,12 @@
     select record_key from {{ ref('stg_marketo__leads') }} where {{ is_new() }}
 {%- endmacro %}
 
+{% macro records_told_by_salesforce() -%}
+    select record_key from {{ ref('stg_salesforce__leads') }} where {{ is_new() }}
+    union
+    select record_key from {{ ref('stg_salesforce__contacts') }} where {{ is_new() }}
+{%- endmacro %}
+
 {# Accounts a batch says something of. #}
 {% macro accounts_stated() -%}
     {% for accounts in ['stg_events__accounts', 'stg_hubspot__companies', 'stg_salesforce__accounts'] %}

@@ -112,9 +112,13 @@ class Session:
         otherwise."""
         return self._repeated(self._document, method, path, options)
 
+    def answer(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """The answer with its headers, for what is no JSON; errors are those of `request`."""
+        return self._repeated(lambda _, response: response, method, path, options)
+
     def content(self, path: str) -> bytes:
         """The answer to a GET as it came, for what is no JSON; errors are those of `request`."""
-        return self._repeated(lambda _, response: response.content, "GET", path, {})
+        return self.answer("GET", path).content
 
     def _repeated(
         self,

@@ -82,8 +82,8 @@ def create_app(
     """The sandbox as an ASGI app.
 
     `state_path` keeps writes over restarts (None: memory only); `clock` stamps them. `world` spares
-    the build when the caller has it already. `edge` is where personas' webhooks go. The world and the
-    Salesforce store hang on `app.state`.
+    the build when the caller has it already. `edge` is where personas' webhooks go. The world, the
+    Salesforce store and its API hang on `app.state`.
     """
     from fastapi import FastAPI, routing
 
@@ -137,7 +137,8 @@ def create_app(
     app.state.switchboard = switchboard
     app.include_router(control.router())
 
-    salesforce = SalesforceApi(store, held)
+    salesforce = SalesforceApi(store, held, clock)
+    app.state.salesforce = salesforce
     calendar = CalendarApi(built, held)
     app.include_router(salesforce.router(), prefix="/salesforce")
     # Salesforce's nextRecordsUrl has no host and starts at /services: clients that join it to the

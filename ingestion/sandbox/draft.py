@@ -35,6 +35,8 @@ class Draft:
                 "marketo",
                 "bookings",
                 "ad_spend",
+                "salesforce_activity",
+                "salesforce_campaigns",
             )
         }
         self.records: dict[str, list[tuple[str, str, str]]] = {}

@@ -17,6 +17,10 @@ KEY_PREFIXES: dict[str, str] = {
     "User": "005",
     "Task": "00T",
     "OpportunityContactRole": "00K",
+    "OpportunityHistory": "008",
+    "Event": "00U",
+    "Campaign": "701",
+    "CampaignMember": "00v",
 }
 # Records of the seeded world and records created at run time come from two "pods", so they never
 # collide.

@@ -1,5 +1,5 @@
-"""The simulated Salesforce over HTTP: OAuth, SOQL, sObject rows and collections; its records are in
-salesforce_store.py.
+"""The simulated Salesforce over HTTP: OAuth, SOQL, sObject rows and collections, and the org's limit
+of calls; its records are in salesforce_store.py, bulk queries in salesforce_bulk.py.
 
 Shapes follow the Salesforce REST API Developer Guide: "Query", "sObject Rows by External ID",
 "sObject Collections" (≤ 200 rows, results in request order, allOrNone), "Status Codes and Error
@@ -9,8 +9,9 @@ Responses".
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -19,6 +20,8 @@ from fastapi.responses import Response
 
 from ingestion.sandbox.credentials import Tokens
 from ingestion.sandbox.identifiers import KEY_PREFIXES
+from ingestion.sandbox.salesforce_bulk import BulkAnswer, BulkJobs
+from ingestion.sandbox.salesforce_refusals import STATUS, ApiError
 from ingestion.sandbox.salesforce_schema import SCHEMA, describe, field_name, sobject_name
 from ingestion.sandbox.salesforce_store import SalesforceStore, Written
 from ingestion.sandbox.soql import Query, Row, SoqlError, parse
@@ -30,27 +33,7 @@ CURSORS_KEPT = 50
 DAILY_CALLS = 100_000
 OLDEST_VERSION, NEWEST_VERSION = 46, 68
 
-_STATUS = {
-    "NOT_FOUND": 404,
-    "ENTITY_IS_DELETED": 404,
-    "INVALID_SESSION_ID": 401,
-    "INSUFFICIENT_ACCESS_OR_READONLY": 403,
-}
 _SOBJECT_OF_PREFIX = {prefix: name for name, prefix in KEY_PREFIXES.items()}
-
-
-class ApiError(Exception):
-    """A refusal of a whole request: Salesforce answers a list of {message, errorCode[, fields]}."""
-
-    def __init__(
-        self, code: str, message: str, fields: Sequence[str] = (), status: int = 0
-    ) -> None:
-        """`status` 0 takes the HTTP status that goes with the code."""
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.fields = tuple(fields)
-        self.status = status or _STATUS.get(code, 400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +46,14 @@ class _Cursor:
 class SalesforceApi:
     """Routes of one simulated org; `calls` counts API calls as Sforce-Limit-Info reports them."""
 
-    def __init__(self, store: SalesforceStore, tokens: Tokens) -> None:
-        """Serves the records of `store` to holders of `tokens`."""
+    def __init__(
+        self, store: SalesforceStore, tokens: Tokens, clock: Callable[[], datetime]
+    ) -> None:
+        """Serves the records of `store` to holders of `tokens`; `clock` dates bulk jobs."""
         self.store = store
         self.tokens = tokens
         self.calls = 0
+        self.bulk = BulkJobs(store, clock)
         self._cursors: OrderedDict[str, _Cursor] = OrderedDict()
         self._cursor_count = 0
 
@@ -145,6 +131,8 @@ class SalesforceApi:
         try:
             user = self._user(request)
             self._check_version(version)
+            if self.calls > DAILY_CALLS:
+                raise ApiError("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
             body = await request.body()
             response = self._answer(request, version, path.rstrip("/").split("/"), user, body)
         except ApiError as error:
@@ -154,7 +142,8 @@ class SalesforceApi:
             response = _json([detail], error.status)
         except SoqlError as error:
             response = _json([{"message": error.message, "errorCode": error.code}], 400)
-        response.headers["Sforce-Limit-Info"] = f"api-usage={self.calls}/{DAILY_CALLS}"
+        used = min(self.calls, DAILY_CALLS)
+        response.headers["Sforce-Limit-Info"] = f"api-usage={used}/{DAILY_CALLS}"
         return response
 
     # ---- routing ------------------------------------------------------------------------------
@@ -186,6 +175,8 @@ class SalesforceApi:
                 return self._query(request, version, parts[0])
             case "GET", ["query" | "queryAll", locator]:
                 return self._page(request, version, parts[0], locator)
+            case _, ["jobs", "query", *rest]:
+                return self._bulk(request, version, rest, user, body)
             case "GET", ["limits"]:
                 left = {"Max": DAILY_CALLS, "Remaining": DAILY_CALLS - self.calls}
                 return _json({"DailyApiRequests": left})
@@ -262,6 +253,19 @@ class SalesforceApi:
         }
         if not answer["done"]:
             answer["nextRecordsUrl"] = f"/services/data/{version}/{verb}/{locator}-{end}"
+        return _json(answer)
+
+    def _bulk(
+        self, request: Request, version: str, rest: list[str], user: str, body: bytes
+    ) -> Response:
+        given = _object(body) if request.method in ("POST", "PATCH") else {}
+        answer = self.bulk.answer(request.method, version, rest, user, given, request.query_params)
+        if isinstance(answer, BulkAnswer):
+            return Response(
+                answer.content, answer.status, answer.headers, "text/csv; charset=UTF-8"
+            )
+        if answer is None:
+            return Response(status_code=204)
         return _json(answer)
 
     # ---- rows ---------------------------------------------------------------------------------
@@ -527,7 +531,7 @@ def _single(result: Written, created: int, updated: int) -> Response:
             {"message": error.message, "errorCode": error.code, "fields": list(error.fields)}
             for error in result.errors
         ]
-        return _json(errors, _STATUS.get(first.code, 400))
+        return _json(errors, STATUS.get(first.code, 400))
     if updated == 204 and not result.created:
         return Response(status_code=204)
     shown: Row = {"id": result.id, "success": True, "errors": []}

@@ -1,5 +1,5 @@
-"""What the simulated Salesforce recorded of the people: leads, contacts, accounts, opportunities,
-tasks, users."""
+"""What the simulated Salesforce recorded of the people: leads, contacts, accounts, opportunities and
+their history, tasks, events, users."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ingestion.sandbox.behaviour import Step
 from ingestion.sandbox.calendar_records import CalendarRecords
 from ingestion.sandbox.cast import OWN_DOMAIN, Company, Person, Rep
 from ingestion.sandbox.draft import Draft, Record
+from ingestion.sandbox.salesforce_campaign_records import campaign_records
+from ingestion.sandbox.salesforce_history import history_row
 from ingestion.sandbox.spelling import other_case, salesforce_time
 
 
@@ -27,9 +29,13 @@ class SalesforceRecords:
             "Contact": [],
             "Account": [],
             "Opportunity": [],
+            "OpportunityHistory": [],
             "User": self._users(),
             "Task": [],
+            "Event": [],
             "OpportunityContactRole": [],
+            "Campaign": [],
+            "CampaignMember": [],
         }
 
     def _users(self) -> list[Record]:
@@ -113,6 +119,14 @@ class SalesforceRecords:
                 "LastModifiedDate": salesforce_time(merged_at),
             }
             self.draft.traits[person.key].append("salesforce_merged")
+
+    def record_campaigns(self) -> None:
+        """The campaigns kept in Salesforce, with members among those recorded so far."""
+        people = [*self.records["Lead"], *self.records["Contact"]]
+        owner = self.draft.cast.reps[0].user_id
+        campaigns, members = campaign_records(self.draft, people, owner)
+        self.records["Campaign"] += campaigns
+        self.records["CampaignMember"] += members
 
     def _rep_for(self, person: Person, rng: Random) -> Rep:
         pool = [
@@ -240,8 +254,9 @@ class SalesforceRecords:
             )
             self._task(rep, str(lead["Id"]), person, asked, modified)
         outcome = self.calendar.meeting(person, rep, modified)
+        event = self._logged_meeting(person, rep, lead) if outcome else None
         if outcome == "held" and rng.random() < 0.8:
-            self._convert(person, rep, lead, modified + timedelta(days=rng.uniform(1, 5)))
+            self._convert(person, rep, lead, modified + timedelta(days=rng.uniform(1, 5)), event)
             return
         if outcome is None and rng.random() < 0.4:
             lead["Status"] = "Unqualified"
@@ -254,6 +269,58 @@ class SalesforceRecords:
             "LastModifiedDate": salesforce_time(modified),
             "SystemModstamp": salesforce_time(modified),
         }
+
+    def _logged_meeting(self, person: Person, rep: Rep, lead: Record) -> Record | None:
+        """Some reps enter the meeting of their calendar in Salesforce too, and few cancel it there."""
+        rng = self.draft.draw["salesforce_activity"]
+        if rng.random() > 0.5:
+            return None
+        booked = self.calendar.events[rep.email][-1]
+        starts_at = datetime.fromisoformat(str(booked["start"]["dateTime"]))
+        written = datetime.fromisoformat(str(booked["created"])) + timedelta(minutes=3)
+        written = min(written, self.draft.anchor - timedelta(minutes=1))
+        event = self._event(
+            rep, str(lead["Id"]), None, str(booked["summary"]), starts_at, 30, written
+        )
+        if booked["status"] == "cancelled" and rng.random() < 0.3:
+            changed = datetime.fromisoformat(str(booked["updated"]))
+            stamp = salesforce_time(max(changed, written))
+            event |= {"IsDeleted": True, "LastModifiedDate": stamp, "SystemModstamp": stamp}
+        return event
+
+    def _event(
+        self,
+        rep: Rep,
+        who_id: str,
+        what_id: str | None,
+        subject: str,
+        starts_at: datetime,
+        minutes: int,
+        written: datetime,
+    ) -> Record:
+        event: Record = {
+            "Id": self.draft.new_id("Event"),
+            "WhoId": who_id,
+            "WhatId": what_id,
+            "OwnerId": rep.user_id,
+            "Subject": subject,
+            "Location": "Video call",
+            "EventSubtype": "Event",
+            "IsAllDayEvent": False,
+            "StartDateTime": salesforce_time(starts_at),
+            "EndDateTime": salesforce_time(starts_at + timedelta(minutes=minutes)),
+            "DurationInMinutes": minutes,
+            "ShowAs": "Busy",
+            "IsChild": False,
+            "IsGroupEvent": False,
+            "IsRecurrence": False,
+            "IsDeleted": False,
+            "CreatedDate": salesforce_time(written),
+            "LastModifiedDate": salesforce_time(written),
+            "SystemModstamp": salesforce_time(written),
+        }
+        self.records["Event"].append(event)
+        return event
 
     def _task(self, rep: Rep, who_id: str, person: Person, asked: datetime, done: datetime) -> None:
         rng = self.draft.draw["salesforce"]
@@ -279,7 +346,9 @@ class SalesforceRecords:
             }
         )
 
-    def _convert(self, person: Person, rep: Rep, lead: Record, at: datetime) -> None:
+    def _convert(
+        self, person: Person, rep: Rep, lead: Record, at: datetime, event: Record | None
+    ) -> None:
         """Lead conversion: contact, account and opportunity; the lead stays, marked (Salesforce
         Help)."""
         rng = self.draft.draw["salesforce"]
@@ -323,6 +392,13 @@ class SalesforceRecords:
                 "SystemModstamp": stamp,
             }
         )
+        self._history(self.records["Opportunity"][-1], at, changed)
+        if event is not None:
+            # Conversion hands a lead's activities to the contact.
+            event["WhoId"] = contact["Id"]
+            stamped = max(str(event["SystemModstamp"]), salesforce_time(at))
+            event |= {"LastModifiedDate": stamped, "SystemModstamp": stamped}
+        self._review(rep, contact, opportunity_id, at)
         self.records["OpportunityContactRole"].append(
             {
                 "Id": self.draft.new_id("OpportunityContactRole"),
@@ -365,3 +441,40 @@ class SalesforceRecords:
             "LastModifiedDate": salesforce_time(at),
             "SystemModstamp": salesforce_time(at),
         }
+
+    def _history(self, opportunity: Record, at: datetime, changed: datetime) -> None:
+        """The stages an opportunity went through to where it is, from `at` to `changed`."""
+        rng = self.draft.draw["salesforce_activity"]
+        final = str(opportunity["StageName"])
+        stages = [final]
+        if opportunity["IsClosed"]:
+            ways = ("Qualification", "Proposal/Price Quote", "Negotiation/Review")
+            passed = 3 if opportunity["IsWon"] else rng.randrange(1, 4)
+            stages = [*ways[:passed], final]
+        expected = (at + timedelta(days=45)).date().isoformat()
+        before: Record | None = None
+        for number, stage in enumerate(stages):
+            entered = at + (changed - at) * number / max(len(stages) - 1, 1)
+            version = {**opportunity, "StageName": stage}
+            if number < len(stages) - 1:
+                version["CloseDate"] = expected
+            self.records["OpportunityHistory"].append(
+                history_row(
+                    self.draft.new_id("OpportunityHistory"),
+                    version,
+                    before,
+                    salesforce_time(entered),
+                    str(opportunity["OwnerId"]),
+                )
+            )
+            before = version
+
+    def _review(self, rep: Rep, contact: Record, opportunity_id: str, at: datetime) -> None:
+        """A later meeting, on the telephone, that stands in Salesforce alone."""
+        rng = self.draft.draw["salesforce_activity"]
+        if rng.random() < 0.4:
+            day = (at + timedelta(days=rng.randrange(2, 9))).replace(minute=0, second=0)
+            self._event(
+                rep, str(contact["Id"]), opportunity_id, "Proposal review",
+                day.replace(hour=13, microsecond=0), 45, at,
+            )  # fmt: skip

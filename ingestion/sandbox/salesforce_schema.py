@@ -2,8 +2,9 @@
 elsewhere.
 
 Types, lengths and required fields follow the Object Reference for the Salesforce Platform (Lead,
-Contact, Account, Opportunity, Task, User, OpportunityContactRole); `Handoff_*__c` are the custom
-fields an administrator adds when connecting Handoff.
+Contact, Account, Opportunity, OpportunityHistory, Task, Event, User, OpportunityContactRole,
+Campaign, CampaignMember); `Handoff_*__c` are the custom fields an administrator adds when connecting
+Handoff.
 """
 
 from __future__ import annotations
@@ -70,6 +71,18 @@ _STAGES = (
     "Prospecting", "Qualification", "Proposal/Price Quote", "Negotiation/Review", "Closed Won",
     "Closed Lost",
 )  # fmt: skip
+# Stages with the probability and the forecast category an org comes with (OpportunityStage).
+STAGES: dict[str, tuple[int, str]] = {
+    "Prospecting": (10, "Pipeline"),
+    "Qualification": (10, "Pipeline"),
+    "Proposal/Price Quote": (75, "Pipeline"),
+    "Negotiation/Review": (90, "Pipeline"),
+    "Closed Won": (100, "Closed"),
+    "Closed Lost": (0, "Omitted"),
+}
+READ_ONLY = ("User", "OpportunityHistory")
+# Member statuses that count as responded (CampaignMemberStatus.HasResponded).
+RESPONDED = ("Responded", "Attended")
 
 _OBJECTS: dict[str, tuple[Field, ...]] = {
     "Lead": (
@@ -154,14 +167,32 @@ _OBJECTS: dict[str, tuple[Field, ...]] = {
         Field("ContactId", "reference", 18, writable=False, references=("Contact",)),
         Field("Name", "string", 120, required=True),
         Field("Amount", "currency"),
-        Field("StageName", "picklist", 255, required=True, values=_STAGES),
+        Field("StageName", "picklist", 255, required=True, values=tuple(STAGES)),
         Field("Type", "picklist", 255),
         Field("Product_Line__c", "string", 80),
         Field("CloseDate", "date", required=True),
         Field("IsWon", "boolean", writable=False),
         Field("IsClosed", "boolean", writable=False),
         Field("LeadSource", "picklist", 255, values=_SOURCES),
+        Field("CampaignId", "reference", 18, references=("Campaign",)),
         _OWNER,
+    ),
+    # Written by the platform alone, and never changed: it has no LastModifiedDate.
+    "OpportunityHistory": (
+        Field("Id", "id", 18, writable=False),
+        Field("IsDeleted", "boolean", writable=False),
+        Field("OpportunityId", "reference", 18, writable=False, references=("Opportunity",)),
+        Field("StageName", "picklist", 255, writable=False, values=tuple(STAGES)),
+        Field("Amount", "currency", writable=False),
+        Field("ExpectedRevenue", "currency", writable=False),
+        Field("CloseDate", "date", writable=False),
+        Field("Probability", "percent", writable=False),
+        Field("ForecastCategory", "picklist", 40, writable=False),
+        Field("PrevAmount", "currency", writable=False),
+        Field("PrevCloseDate", "date", writable=False),
+        Field("CreatedDate", "datetime", writable=False),
+        Field("CreatedById", "reference", 18, writable=False, references=("User",)),
+        Field("SystemModstamp", "datetime", writable=False),
     ),
     "User": (
         *(field for field in _audit() if field.name != "IsDeleted"),
@@ -196,6 +227,49 @@ _OBJECTS: dict[str, tuple[Field, ...]] = {
         Field("IsClosed", "boolean", writable=False),
         Field("CompletedDateTime", "datetime", writable=False),
         Field("Handoff_Task_Key__c", "string", 128, external_id=True),
+    ),
+    "Event": (
+        *_audit(),
+        Field("WhoId", "reference", 18, references=("Lead", "Contact")),
+        Field("WhatId", "reference", 18, references=("Account", "Opportunity")),
+        _OWNER,
+        Field("Subject", "string", 255),
+        Field("Location", "string", 255),
+        Field("EventSubtype", "picklist", 40, writable=False),
+        Field("IsAllDayEvent", "boolean"),
+        Field("StartDateTime", "datetime", required=True),
+        Field("EndDateTime", "datetime", required=True),
+        Field("DurationInMinutes", "int"),
+        Field("ShowAs", "picklist", 40, values=("Busy", "OutOfOffice", "Free")),
+        Field("IsChild", "boolean", writable=False),
+        Field("IsGroupEvent", "boolean", writable=False),
+        Field("IsRecurrence", "boolean", writable=False),
+        Field("Description", "textarea", 32_000),
+    ),
+    "Campaign": (
+        *_audit(),
+        Field("Name", "string", 80, required=True),
+        Field("Type", "picklist", 255,
+              values=("Conference", "Webinar", "Trade Show", "Partners", "Advertisement", "Email",
+              "Other")),
+        Field("Status", "picklist", 255, values=("Planned", "In Progress", "Completed", "Aborted")),
+        Field("StartDate", "date"),
+        Field("EndDate", "date"),
+        Field("BudgetedCost", "currency"),
+        Field("ActualCost", "currency"),
+        Field("IsActive", "boolean"),
+        Field("ParentId", "reference", 18, references=("Campaign",)),
+        _OWNER,
+    ),
+    "CampaignMember": (
+        *_audit(),
+        Field("CampaignId", "reference", 18, required=True, references=("Campaign",)),
+        Field("LeadId", "reference", 18, references=("Lead",)),
+        Field("ContactId", "reference", 18, references=("Contact",)),
+        Field("Status", "picklist", 765,
+              values=("Sent", "Registered", "Attended", "Responded")),
+        Field("HasResponded", "boolean", writable=False),
+        Field("FirstRespondedDate", "date", writable=False),
     ),
     "OpportunityContactRole": (
         *_audit(),
@@ -233,9 +307,9 @@ def describe(sobject: str) -> dict[str, object]:
         "name": sobject,
         "label": sobject,
         "custom": False,
-        "createable": sobject != "User",
-        "updateable": True,
-        "deletable": sobject != "User",
+        "createable": sobject not in READ_ONLY,
+        "updateable": sobject != "OpportunityHistory",
+        "deletable": sobject not in READ_ONLY,
         "queryable": True,
         "fields": [
             {

@@ -20,7 +20,8 @@ from typing import Any
 import orjson
 
 from ingestion.sandbox.identifiers import RUNTIME_POD, extended_id, salesforce_id
-from ingestion.sandbox.salesforce_schema import SCHEMA, Field
+from ingestion.sandbox.salesforce_history import history_row
+from ingestion.sandbox.salesforce_schema import READ_ONLY, RESPONDED, SCHEMA, Field
 from ingestion.sandbox.soql import Query, Row, run
 from ingestion.sandbox.spelling import salesforce_time
 from ingestion.sandbox.vocabulary import COUNTRIES
@@ -253,7 +254,8 @@ class SalesforceStore:
             for field in SCHEMA[sobject].values()
         }
         for name in ("CreatedById", "LastModifiedById"):
-            filled[name] = filled[name] or filled.get("OwnerId") or self.integration_user
+            if name in filled:
+                filled[name] = filled[name] or filled.get("OwnerId") or self.integration_user
         return _derived(sobject, filled)
 
     def _index(self, sobject: str, record: Row) -> None:
@@ -325,14 +327,33 @@ class SalesforceStore:
             self._unindex(sobject, before)
         if sobject == "Task" and record["IsClosed"] and not record.get("CompletedDateTime"):
             record["CompletedDateTime"] = now
+        if sobject == "CampaignMember" and record["HasResponded"]:
+            record["FirstRespondedDate"] = record.get("FirstRespondedDate") or now[:10]
         self._records[sobject][record_id] = record
         self._index(sobject, record)
+        if sobject == "Opportunity":
+            self._keep_history(record, before, now, user)
+
+    def _keep_history(self, record: Row, before: Row | None, now: str, user: str) -> None:
+        """A row for each change of stage, amount or close date (Object Reference,
+        OpportunityHistory)."""
+        watched = ("StageName", "Amount", "CloseDate")
+        if before is not None and all(before.get(name) == record.get(name) for name in watched):
+            return
+        self._created += 1
+        row = history_row(
+            salesforce_id("OpportunityHistory", self._created, RUNTIME_POD),
+            record,
+            before,
+            now,
+            user,
+        )
+        self._records["OpportunityHistory"][row["Id"]] = row
+        self._changed["OpportunityHistory", row["Id"]] = None
 
     def _insert(self, sobject: str, row: Row, user: str) -> Written:
-        if sobject == "User":
-            return refused(
-                "INSUFFICIENT_ACCESS_OR_READONLY", "users are not created through the sandbox"
-            )
+        if sobject in READ_ONLY:
+            return refused("INSUFFICIENT_ACCESS_OR_READONLY", f"{sobject} cannot be created")
         values, errors = self._checked(sobject, row, None)
         missing = [
             field.name
@@ -353,6 +374,12 @@ class SalesforceStore:
         defaults: Row = {"Id": salesforce_id(sobject, self._created, RUNTIME_POD)}
         if "OwnerId" in SCHEMA[sobject]:
             defaults["OwnerId"] = user
+        if sobject == "CampaignMember":
+            if bool(values.get("LeadId")) == bool(values.get("ContactId")):
+                return refused(
+                    "REQUIRED_FIELD_MISSING", "Required fields are missing: [LeadId, ContactId]"
+                )
+            defaults["Status"] = "Sent"
         if sobject in ("Lead", "Task"):
             defaults["Status"] = "Open - Not Contacted" if sobject == "Lead" else "Not Started"
         if sobject == "Task":
@@ -482,6 +509,8 @@ def _derived(sobject: str, record: Row) -> Row:
     if sobject == "Opportunity":
         record["IsWon"] = record.get("StageName") == "Closed Won"
         record["IsClosed"] = str(record.get("StageName")).startswith("Closed")
+    if sobject == "CampaignMember":
+        record["HasResponded"] = record.get("Status") in RESPONDED
     return record
 
 
@@ -500,7 +529,7 @@ def _converted(field: Field, value: Any) -> tuple[Any, WriteError | None]:
     match field.kind:
         case "boolean":
             return (value, None) if isinstance(value, bool) else (None, wrong_type)
-        case "double" | "currency" | "int":
+        case "double" | "currency" | "percent" | "int":
             if isinstance(value, bool) or not isinstance(value, int | float):
                 return None, wrong_type
             return (int(value) if field.kind == "int" else float(value)), None

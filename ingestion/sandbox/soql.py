@@ -81,7 +81,7 @@ def run(query: Query, rows: Iterable[Row]) -> list[Row]:
 
 
 def _sort_key(field: Field, value: Any) -> Any:
-    if field.kind in ("boolean", "int", "double", "currency"):
+    if field.kind in ("boolean", "int", "double", "currency", "percent"):
         return float(value)
     # Ids order by code point; text by its folded form, close to the locale order Salesforce uses.
     return str(value) if field.kind in ("id", "reference", *_TIME_KINDS) else str(value).casefold()
@@ -282,6 +282,7 @@ class _Parser:
             "datetime": "datetime", "date": "date", "boolean": "word", "int": "number",
             "double": "number",
             "currency": "number",
+            "percent": "number",
         }.get(field.kind, "string")  # fmt: skip
         if kind != expected or (expected == "word" and text.lower() not in ("true", "false")):
             quoted = "" if expected == "string" else "not "

@@ -124,6 +124,8 @@ def build_world(seed: int, anchor: datetime, people: int = 400) -> World:
         salesforce.record(person, steps)
     marketo = MarketoRecords(draft)
     marketo.fill(cast.people)
+    # Before the personas, whose stories are told in full elsewhere.
+    salesforce.record_campaigns()
     record_personas(draft, hubspot, salesforce)
     calendar.fill()
     sales = HubSpotSalesRecords(draft, hubspot)

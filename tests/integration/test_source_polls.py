@@ -32,7 +32,8 @@ COUNTS = {
     "hubspot": set(catalog.source("hubspot").RESOURCES),
     "salesforce": {
         "leads", "contacts", "accounts", "opportunities", "users", "tasks",
-        "opportunity_contact_roles",
+        "opportunity_contact_roles", "opportunity_history", "events", "campaigns",
+        "campaign_members",
     },
     "calendar": {"events"},
     "marketo": {"leads", "deleted_leads", "activities", "programs"},

@@ -316,6 +316,43 @@ class History:
         for resource, rows in self.polled_of_sales(batch).items():
             found["hubspot"][resource] += rows
         found["marketo"] = self.polled_from_marketo(batch)
+        for resource, rows in self.polled_of_crm(batch).items():
+            found["salesforce"][resource] += rows
+        return found
+
+    def polled_of_crm(self, batch: int) -> dict[str, list[Extracted]]:
+        """Salesforce's stage history, events, campaigns, members, merges and objections, drawn apart
+        from all the rest."""
+        rng = random.Random(f"{self.seed}|{batch}|crm")
+        found: dict[str, list[Extracted]] = defaultdict(list)
+
+        def put(resource: str, record_id: str, at: datetime, **payload: Any) -> None:
+            found[resource].append(Extracted(record_id, at, rng.random() < 0.1, payload))
+
+        def who() -> str:
+            return f"{rng.choice(['00Q', '003'])}0000000000{rng.randrange(20):02}AAA"
+
+        for number in range(3 if batch else 8):
+            at = START + STEP * batch + STEP * rng.random() / 2
+            at = at.replace(microsecond=at.microsecond // 1000 * 1000)
+            deal, stage = (
+                f"o{rng.randrange(8)}",
+                rng.choice(["Qualification", "Closed Won", "Ours"]),
+            )
+            put("opportunities", deal, at, StageName=stage, Amount=rng.randrange(900), IsClosed=rng.random() < 0.5,
+                CloseDate=at.date().isoformat(), IsWon=rng.random() < 0.5, ContactId=rng.choice([None, who()]))  # fmt: skip
+            put("opportunity_history", f"h{batch}-{number}", at, OpportunityId=deal, StageName=stage,
+                CreatedDate=at.isoformat())  # fmt: skip
+            starts = START + timedelta(days=rng.randrange(3), hours=9)
+            put("events", f"v{rng.randrange(6)}", at, WhoId=rng.choice([None, who()]), OwnerId=f"r{rng.randrange(1, 3)}",
+                StartDateTime=starts.isoformat(), IsChild=rng.random() < 0.1)  # fmt: skip
+            put("campaigns", f"sc{rng.randrange(3)}", at, Type=rng.choice(["Trade Show", "Webinar", None]),
+                ActualCost=rng.choice([None, 10.5]), StartDate="2026-01-05")  # fmt: skip
+            put("campaign_members", f"cm{rng.randrange(6)}", at, CampaignId=f"sc{rng.randrange(3)}", LeadId=who(),
+                HasResponded=rng.random() < 0.6, FirstRespondedDate=rng.choice([None, at.date().isoformat()]))  # fmt: skip
+            put("leads", who().replace("003", "00Q"), at, Email=rng.choice(EMAILS),
+                HasOptedOutOfEmail=rng.random() < 0.4, DoNotCall=rng.random() < 0.2,
+                MasterRecordId=rng.choice([None, None, who().replace("003", "00Q")]))  # fmt: skip
         return found
 
     def polled_of_sales(self, batch: int) -> dict[str, list[Extracted]]:

@@ -169,7 +169,7 @@ REFUSED = {
         "kpi/v1.yml", "[form_submit, webinar_attend,", "[form_submit, form_submit,", 0,
         "'form_submit' occurs twice"),
     "no touchpoint at all": (
-        "kpi/v1.yml", "[form_submit, webinar_attend, page_view, email_click, meeting_booked]", "[]", 0,
+        "kpi/v1.yml", "[form_submit, webinar_attend, campaign_response, page_view, email_click, meeting_booked]", "[]", 0,
         "touchpoint_activity_types"),
     "rollout names an absent version": (
         "rollout.yml", "scoring: v1", "scoring: v3", 0, "no version 'v3' (known: v1)"),

@@ -100,24 +100,25 @@ resolved as (
 -- A merge hands the engagement to another contact: for whoever has both it is one meeting.
 logged as (
     select * from resolved
-    where system = 'hubspot'
+    where system in ('hubspot', 'salesforce')
     qualify row_number() over (
-        partition by coalesce(person_id, meeting_id), split_part(meeting_id, '/', 1)
+        partition by system, coalesce(person_id, meeting_id), split_part(meeting_id, '/', 1)
         order by occurred_at desc, received_at desc, meeting_id asc
     ) = 1
 ),
 
 scheduled as (
     select * from resolved
-    where system <> 'hubspot'
+    where system not in ('hubspot', 'salesforce')
 ),
 
--- HubSpot logs what stands in a calendar or was booked elsewhere: the same event, and where it keeps no id of it, the same people at the
+-- A CRM logs what stands in a calendar or was booked elsewhere: the same event, and where it keeps no id of it, the same people at the
 -- same time.
 mirrors as (
     select
         logged.meeting_guid as logged_guid,
         scheduled.meeting_guid,
+        logged.system,
         logged.status,
         logged.occurred_at,
     from logged
@@ -142,20 +143,36 @@ mirrors as (
     ) = 1
 ),
 
+-- CRMs that are synchronised with each other log for each other: the first of them counts.
+logged_alone as (
+    select * from logged
+    where meeting_guid not in (select logged_guid from mirrors)
+    qualify
+        person_id is null
+        or our_rep_id is null
+        or rank() over (
+            partition by person_id, our_rep_id, starts_at
+            order by system
+        ) = 1
+),
+
 outcomes as (
     select
         meeting_guid,
         arg_max(status, row(occurred_at, logged_guid)) as status,
         max(occurred_at) as occurred_at,
     from mirrors
-    where status in ('held', 'no_show', 'cancelled')
+    where
+        status in ('held', 'no_show')
+        -- Of Salesforce we know that its entry was deleted, which many do with what stands in the calendar anyway.
+        or (status = 'cancelled' and system <> 'salesforce')
     group by meeting_guid
 ),
 
 counted as (
     select
         scheduled.* exclude (status, occurred_at),
-        -- Reps record in HubSpot how it went; of two outcomes the newer one counts.
+        -- Reps record in the CRM how it went; of two outcomes the newer one counts.
         case
             when
                 outcomes.status is not null
@@ -170,8 +187,7 @@ counted as (
     from scheduled
     left join outcomes on scheduled.meeting_guid = outcomes.meeting_guid
     union all by name
-    select * from logged
-    where meeting_guid not in (select logged_guid from mirrors)
+    select * from logged_alone
 )
 
 select

@@ -17,6 +17,11 @@ accounts as (
     select * from {{ ref('int_accounts__current') }}
 ),
 
+standing as (
+    select * from {{ ref('int_opportunities__stages') }}
+    where left_at is null
+),
+
 dim_people as (
     select * from {{ ref('dim_people') }}
 ),
@@ -43,8 +48,17 @@ select
     opportunities.closed_at is not null as is_closed,
     opportunities.is_deleted,
     coalesce(opportunities.created_at, opportunities.first_occurred_at) as created_at,
-    opportunities.closed_at,
+    -- Some systems say of the end its day alone: the history has the hour, if it says the same day. What was done that day may count.
+    case
+        when
+            standing.stage = opportunities.stage
+            and opportunities.closed_at = date_trunc('day', standing.entered_at at time zone 'UTC') at time zone 'UTC'
+            then standing.entered_at
+        else opportunities.closed_at
+    end as closed_at,
 from opportunities
+left join standing
+    on opportunities.system = standing.system and opportunities.record_id = standing.record_id
 left join people
     on opportunities.system = people.system and opportunities.record_id = people.record_id
 left join dim_people on people.person_id = dim_people.person_id

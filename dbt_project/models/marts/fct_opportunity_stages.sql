@@ -1,55 +1,5 @@
--- What a system says of the stages a deal went through, and where it says none, the stage of each version: equal neighbours are one.
-with stated as (
-    {{ union_by_name([ref('stg_hubspot__deal_stages')]) }}
-),
-
-versions as (
-    {{ union_by_name([
-        ref('stg_events__opportunities'),
-        ref('stg_hubspot__deals'),
-        ref('stg_salesforce__opportunities'),
-    ]) }}
-),
-
-told as (
-    select
-        system,
-        record_id,
-        stage,
-        occurred_at,
-        received_at,
-        0 as precedence,
-    from stated
-    union all
-    select
-        system,
-        record_id,
-        stage,
-        occurred_at,
-        received_at,
-        1 as precedence,
-    from versions
-    where stage is not null
-),
-
--- At one instant the history speaks before the version that came with it.
-once as (
-    select
-        system,
-        record_id,
-        stage,
-        occurred_at,
-    from told
-    where occurred_at <= {{ as_of() }}
-    qualify row_number() over (
-        partition by system, record_id, occurred_at
-        order by precedence asc, received_at desc, stage asc
-    ) = 1
-),
-
-entered as (
-    select * from once
-    qualify stage is distinct from lag(stage) over (partition by system, record_id order by occurred_at)
+with stages as (
+    select * from {{ ref('int_opportunities__stages') }}
 ),
 
 opportunities as (
@@ -58,10 +8,10 @@ opportunities as (
 
 select
     opportunities.opportunity_id,
-    entered.stage,
-    row_number() over (partition by opportunities.opportunity_id order by entered.occurred_at) as stage_number,
-    entered.occurred_at as entered_at,
-    lead(entered.occurred_at) over (partition by opportunities.opportunity_id order by entered.occurred_at) as left_at,
-from entered
+    stages.stage,
+    stages.stage_number,
+    stages.entered_at,
+    stages.left_at,
+from stages
 inner join opportunities
-    on entered.system = opportunities.system and entered.record_id = opportunities.system_opportunity_id
+    on stages.system = opportunities.system and stages.record_id = opportunities.system_opportunity_id

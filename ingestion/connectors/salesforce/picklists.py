@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ingestion.connectors.picklist import Picklist, PicklistValue
-from ingestion.connectors.polling import session
-from ingestion.connectors.salesforce import source
+from ingestion.connectors.salesforce.client import connected
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 
@@ -29,13 +28,8 @@ def read(settings: Settings) -> list[Picklist]:
 
 
 def _describe(settings: Settings, sobjects: list[str]) -> dict[str, dict[str, Any]]:
-    version = f"services/data/v{settings.salesforce_api_version}"
-    with session(settings, "salesforce") as http:
-        source._log_in(http, settings)
-        return {
-            name: source._get(http, settings, f"{version}/sobjects/{name}/describe", {})
-            for name in sobjects
-        }
+    with connected(settings) as client:
+        return {name: client.get(f"sobjects/{name}/describe") for name in sobjects}
 
 
 def _picklist(described: dict[str, Any], sobject: str, name: str, enum: str) -> Picklist:

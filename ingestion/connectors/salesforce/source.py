@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ingestion.connectors.extracted import Extracted
-from ingestion.connectors.polling import Session, parse_time, session
+from ingestion.connectors.polling import UpstreamRefusal, parse_time
+from ingestion.connectors.salesforce import bulk
+from ingestion.connectors.salesforce.client import Client, connected
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 
@@ -55,6 +57,24 @@ OBJECTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "opportunity_contact_roles": ("OpportunityContactRole", (
         *_AUDIT, "OpportunityId", "ContactId", "Role", "IsPrimary",
     )),
+    "opportunity_history": ("OpportunityHistory", (
+        "Id", "IsDeleted", "CreatedDate", "SystemModstamp", "CreatedById", "OpportunityId",
+        "StageName", "Amount", "ExpectedRevenue", "CloseDate", "Probability", "ForecastCategory",
+        "PrevAmount", "PrevCloseDate",
+    )),
+    "events": ("Event", (
+        *_AUDIT, "WhoId", "WhatId", "OwnerId", "Subject", "Location", "EventSubtype",
+        "IsAllDayEvent", "StartDateTime", "EndDateTime", "DurationInMinutes", "ShowAs", "IsChild",
+        "IsGroupEvent", "IsRecurrence", "LastModifiedById",
+    )),
+    "campaigns": ("Campaign", (
+        *_AUDIT, "Name", "Type", "Status", "StartDate", "EndDate", "BudgetedCost", "ActualCost",
+        "IsActive", "ParentId", "OwnerId",
+    )),
+    "campaign_members": ("CampaignMember", (
+        *_AUDIT, "CampaignId", "LeadId", "ContactId", "Status", "HasResponded",
+        "FirstRespondedDate",
+    )),
 }  # fmt: skip
 RESOURCES: tuple[str, ...] = tuple(OBJECTS)
 
@@ -65,87 +85,71 @@ def configured(settings: Settings) -> bool:
 
 
 def extract(resource: str, since: str | None, settings: Settings) -> Iterator[list[Extracted]]:
-    """Pages of `resource` in order of SystemModstamp, deleted records included (queryAll).
+    """Pages of `resource` in order of its last change, deleted records included (queryAll).
 
     Args:
         resource: One of RESOURCES.
         since: ISO 8601; records changed at or after it, None for all.
-        settings: Address and OAuth client credentials.
+        settings: Address, OAuth client credentials, and from how many rows on a query is a job.
 
     Source: REST API Developer Guide, "QueryAll"; SOQL, "Date Formats and Date Literals".
     """
     sobject, wanted = OBJECTS[resource]
-    with session(settings, "salesforce") as http:
-        _log_in(http, settings)
-        version = f"services/data/v{settings.salesforce_api_version}"
-        fields = _fields(http, settings, version, sobject, wanted)
-        where = "" if since is None else f" WHERE SystemModstamp >= {_literal(since)}"
-        query = f"SELECT {', '.join(fields)} FROM {sobject}{where} ORDER BY SystemModstamp, Id"
-        path, params = f"{version}/queryAll", {"q": query}
-        while True:
-            answer = _get(http, settings, path, params)
-            page = [_extracted(record) for record in answer["records"]]
-            if page:
-                yield page
-            if answer["done"]:
-                return
-            # The address of the next page is absolute on the host, our base may lie below a prefix.
-            path = "services/data/" + answer["nextRecordsUrl"].partition("/services/data/")[2]
-            params = {}
+    with connected(settings) as client:
+        kinds = _kinds(client, sobject, wanted)
+        # History is written once: some of its objects have no SystemModstamp.
+        stamp = "SystemModstamp" if "SystemModstamp" in kinds else "CreatedDate"
+        source = sobject if since is None else f"{sobject} WHERE {stamp} >= {_literal(since)}"
+        soql = f"SELECT {', '.join(kinds)} FROM {source} ORDER BY {stamp}, Id"
+        for records in _records(client, settings, source, soql, kinds, since is None):
+            yield [_extracted(record, stamp) for record in records]
 
 
-def _log_in(http: Session, settings: Settings) -> None:
-    """OAuth 2.0 client-credentials flow (Salesforce Help, "OAuth 2.0 Client Credentials Flow")."""
-    if not settings.salesforce_client_id or settings.salesforce_client_secret is None:
-        raise HandoffError(
-            "SYSTEM_NOT_CONFIGURED",
-            "salesforce is not configured: HANDOFF_SALESFORCE_CLIENT_ID and "
-            "HANDOFF_SALESFORCE_CLIENT_SECRET are both needed",
-        )
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": settings.salesforce_client_id,
-        "client_secret": settings.salesforce_client_secret.get_secret_value(),
-    }
+def _records(
+    client: Client,
+    settings: Settings,
+    source: str,
+    soql: str,
+    kinds: dict[str, str],
+    is_first: bool,
+) -> Iterator[list[dict[str, Any]]]:
+    """Pages by the REST API or, when there are many rows, by a job. A first load counts before it
+    asks: over a large object the REST query alone may take too long.
+    """
+    many = settings.salesforce_bulk_rows
+    if is_first and many and client.count(f"SELECT COUNT() FROM {source}") >= many:
+        yield from bulk.query(client, soql, kinds)
+        return
+    for page in client.query(soql):
+        if not is_first and many and page["totalSize"] >= many:
+            yield from bulk.query(client, soql, kinds)
+            return
+        if page["records"]:
+            yield page["records"]
+
+
+def _kinds(client: Client, sobject: str, wanted: tuple[str, ...]) -> dict[str, str]:
+    """Type by name of the wanted fields this org has: custom fields may not be set up yet, and one
+    unknown name refuses the query."""
     try:
-        answer = http.request("POST", "services/oauth2/token", data=form)
-    except HandoffError as error:
-        if error.code != "UPSTREAM_REJECTED":
+        described = client.get(f"sobjects/{sobject}/describe")
+    except UpstreamRefusal as error:
+        if error.status != 404:
             raise
         raise HandoffError(
-            "AUTH_EXPIRED",
-            error.message,
-            remedy="Check HANDOFF_SALESFORCE_CLIENT_ID and HANDOFF_SALESFORCE_CLIENT_SECRET.",
+            "SCOPE_DENIED",
+            f"salesforce: the run-as user sees no object {sobject}",
+            remedy=f"Give its permission set read on {sobject}, with View All.",
         ) from error
-    http.client.headers["authorization"] = f"Bearer {answer['access_token']}"
+    types = {field["name"]: str(field["type"]) for field in described["fields"]}
+    return {name: types[name] for name in wanted if name in types}
 
 
-def _get(http: Session, settings: Settings, path: str, params: dict[str, Any]) -> Any:
-    """A GET that logs in anew once when the session has expired."""
-    try:
-        return http.get(path, params)
-    except HandoffError as error:
-        if error.code != "AUTH_EXPIRED":
-            raise
-    _log_in(http, settings)
-    return http.get(path, params)
-
-
-def _fields(
-    http: Session, settings: Settings, version: str, sobject: str, wanted: tuple[str, ...]
-) -> list[str]:
-    """The wanted fields this org has: custom fields may not be set up yet, and one unknown name
-    refuses the query."""
-    described = _get(http, settings, f"{version}/sobjects/{sobject}/describe", {})
-    present = {field["name"] for field in described["fields"]}
-    return [name for name in wanted if name in present]
-
-
-def _extracted(record: dict[str, Any]) -> Extracted:
+def _extracted(record: dict[str, Any], stamp: str) -> Extracted:
     payload = {name: value for name, value in record.items() if name != "attributes"}
     return Extracted(
         record_id=str(payload["Id"]),
-        updated_at=parse_time(payload["SystemModstamp"]),
+        updated_at=parse_time(payload[stamp]),
         is_deleted=bool(payload.get("IsDeleted", False)),
         payload=payload,
     )

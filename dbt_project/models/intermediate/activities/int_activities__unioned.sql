@@ -15,6 +15,7 @@ with activities as (
         ref('stg_marketo__activities'),
         ref('stg_calendly__activities'),
         ref('stg_calcom__activities'),
+        ref('stg_salesforce__campaign_responses'),
     ]) }}
 ),
 

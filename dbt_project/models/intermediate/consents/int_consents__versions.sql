@@ -5,13 +5,16 @@
     pre_hook=[
         "{% if is_incremental() %}delete from {{ this }} where {{ is_new() }}{% endif %}",
         "{% if is_incremental() %}delete from {{ this }} where record_key in ({{ records_told_by_map() }}) and is_inferred{% endif %}",
+        "{% if is_incremental() %}delete from {{ this }} where record_key in ({{ records_told_by_salesforce() }}) and is_inferred{% endif %}",
     ],
 ) }}
 
 -- depends_on: {{ ref('stg_hubspot__contacts') }}
 -- depends_on: {{ ref('stg_marketo__leads') }}
+-- depends_on: {{ ref('stg_salesforce__leads') }}
+-- depends_on: {{ ref('stg_salesforce__contacts') }}
 -- Kept as a table, so that a batch finds what its people ever said by a number. What an attempt that died had appended goes first, and what
--- was inferred from the versions of a contact of the MAP is inferred anew when another version comes, in whatever order they come.
+-- was inferred from the versions of a contact or lead is inferred anew when another version comes, in whatever order they come.
 with stated as (
     select * from (
         {{ union_by_name([
@@ -39,6 +42,17 @@ inferred_from_marketo as (
     {% endif %}
 ),
 
+inferred_from_salesforce as (
+    select * from {{ ref('stg_salesforce__consents') }}
+    {% if is_incremental() %}
+        where contact_id in (
+            select record_id from {{ ref('stg_salesforce__leads') }} where {{ is_new() }}
+            union
+            select record_id from {{ ref('stg_salesforce__contacts') }} where {{ is_new() }}
+        )
+    {% endif %}
+),
+
 consents as (
     select
         *,
@@ -54,6 +68,11 @@ consents as (
         *,
         true as is_inferred,
     from inferred_from_marketo
+    union all by name
+    select
+        *,
+        true as is_inferred,
+    from inferred_from_salesforce
 ),
 
 named as (

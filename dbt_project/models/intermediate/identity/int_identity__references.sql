@@ -47,6 +47,14 @@ activities as (
         received_at,
         load_id,
     from {{ ref('stg_salesforce__tasks') }}
+    union all
+    select
+        system,
+        contact_id,
+        cast(null as varchar) as email,
+        received_at,
+        load_id,
+    from {{ ref('stg_salesforce__campaign_responses') }}
 ),
 
 consents as (
@@ -63,7 +71,9 @@ consents as (
 ),
 
 meetings as (
-    {% for meetings in ['stg_events__meetings', 'stg_calendar__meetings', 'stg_hubspot__meetings'] %}
+    {% for meetings in [
+        'stg_events__meetings', 'stg_calendar__meetings', 'stg_hubspot__meetings', 'stg_salesforce__meetings',
+    ] %}
     select
         system,
         contact_id,
