@@ -31,6 +31,7 @@ SYSTEM_TABLES = {
         "opportunity_contact_roles",
     },
     "raw_calendar": {"events"},
+    "raw_caldav": {"objects"},
 }  # fmt: skip
 
 

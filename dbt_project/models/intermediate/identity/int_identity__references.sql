@@ -63,7 +63,7 @@ consents as (
 ),
 
 meetings as (
-    {% for meetings in ['stg_events__meetings', 'stg_calendar__meetings', 'stg_hubspot__meetings'] %}
+    {% for meetings in ['stg_events__meetings', 'stg_calendar__meetings', 'stg_caldav__meetings', 'stg_hubspot__meetings'] %}
     select
         system,
         contact_id,

@@ -5,7 +5,12 @@
 {% set newest = newest_load() %}
 
 with versions as (
-    {{ union_by_name([ref('stg_events__meetings'), ref('stg_calendar__meetings'), ref('stg_hubspot__meetings')]) }}
+    {{ union_by_name([
+        ref('stg_events__meetings'),
+        ref('stg_calendar__meetings'),
+        ref('stg_caldav__meetings'),
+        ref('stg_hubspot__meetings'),
+    ]) }}
 )
 
 select
