@@ -132,6 +132,16 @@ class Settings(BaseSettings):
         "", description="strptime format of days; empty = as each file shows."
     )
 
+    caldav_url: str | None = None
+    caldav_username: str | None = None
+    caldav_password: SecretStr | None = None
+    caldav_calendars: str = Field(
+        "", description="Comma-separated `rep@example.com=/path/`; empty = the account's own."
+    )
+    caldav_time_zone: str = Field(
+        "UTC", description="Zone of whole days in calendars that name none of their own."
+    )
+
     sandbox_port: int = Field(8_322, ge=1, le=65_535)
     sandbox_seed: int = 7
     ui_port: int = Field(3_000, ge=1, le=65_535)

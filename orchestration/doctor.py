@@ -16,17 +16,6 @@ from ingestion.home import require_home
 from ingestion.settings import Settings
 from orchestration.reconciliation import Count, IngestedFile, ingested_files, reconcile
 
-# Where the databases that ship with Python and DuckDB have disagreed; a slot in these must not move by an hour.
-_ZONES = (
-    "Europe/Berlin",
-    "America/New_York",
-    "America/Vancouver",
-    "America/Winnipeg",
-    "Africa/Casablanca",
-    "America/Havana",
-    "Asia/Tokyo",
-)
-
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 
 
@@ -254,30 +243,36 @@ def _rebuild(settings: Settings) -> str:
     return f"the one of {at} took {build.seconds:.0f} s: {build.reason or build.stage}"
 
 
-def _time_zones(_: Settings) -> str:
-    """Python and DuckDB carry a time-zone database each; both are asked the same wall clocks."""
-    from zoneinfo import ZoneInfo
+def _time_zones(settings: Settings) -> str:
+    """Python asks the pinned release; the warehouse holds the one it was made with."""
+    from ingestion import time_zones
+    from orchestration.serving import open_serving
 
-    import duckdb
-
-    apart: list[str] = []
-    with contextlib.closing(duckdb.connect(":memory:")) as connection:
-        connection.execute("set TimeZone = 'UTC'")
-        for zone in _ZONES:
-            for month in (1, 7):
-                instant = datetime(2026, month, 15, 12, tzinfo=UTC)
-                row = connection.execute(
-                    "select timezone(?, ?::timestamptz)", [zone, instant]
-                ).fetchone()
-                if row is None or row[0] != instant.astimezone(ZoneInfo(zone)).replace(tzinfo=None):
-                    apart.append(zone)
-                    break
+    told = f"IANA release {time_zones.release()}, {len(time_zones.names())} zones"
+    if not settings.serving_path.exists():
+        return told
+    with contextlib.closing(open_serving(settings)) as connection:
+        if not connection.execute(
+            "from duckdb_tables() where table_name = 'time_zone_offsets'"
+        ).fetchone():
+            raise _Unwell(f"{told}, none in the warehouse", "`handoff run` puts it there.")
+        apart = [
+            zone
+            for zone, offsets in connection.execute(
+                "select time_zone, list((epoch(valid_from_at)::bigint, offset_seconds) order by valid_from_at) "
+                "from reference.time_zone_offsets where time_zone in "
+                "(select time_zone from reference.time_zone_offsets using sample 40 rows (reservoir, 1)) "
+                "group by time_zone order by time_zone"
+            ).fetchall()
+            if offsets
+            != [(int(one.valid_from.timestamp()), one.seconds) for one in time_zones.offsets(zone)]
+        ]
     if apart:
         raise _Unwell(
-            f"Python and DuckDB disagree about {', '.join(apart)}",
-            "Local times of these zones may be an hour off; update the system's tzdata.",
+            f"{told}; the warehouse has another of {', '.join(apart)}",
+            "It was made with another release; the next `handoff run` rebuilds it.",
         )
-    return f"Python and DuckDB agree on {len(_ZONES)} zones"
+    return f"{told}, the same in the warehouse"
 
 
 def _systems(settings: Settings) -> str:

@@ -31,6 +31,14 @@ _CONSENT_AS_OF = """
     qualify row_number() over (partition by person_id, channel, purpose order by occurred_at desc, received_at desc) = 1
 """
 
+# What clocks of a zone show, by the pinned database: DuckDB's own `at time zone` asks another release.
+_LOCAL_TIME = """
+    create or replace macro reference.local_time(instant, zone) as (
+        select max((instant at time zone 'UTC') + to_seconds(offset_seconds)) from reference.time_zone_offsets
+        where time_zone = zone and valid_from_at <= instant and instant < valid_to_at
+    )
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -73,10 +81,12 @@ def publish(settings: Settings) -> Published:
                 f'create table serving."{schema}"."{name}" as from "{schema}"."{name}"'
             ).fetchone()
             rows[(schema, name)] = int(copied[0]) if copied else 0
+        connection.execute("use serving")
         if ("marts", "fct_consents") in rows:
-            connection.execute("use serving")
             connection.execute(_CONSENT_AS_OF)
-            connection.execute(f"use {_main_catalog(settings)}")
+        if ("reference", "time_zone_offsets") in rows:
+            connection.execute(_LOCAL_TIME)
+        connection.execute(f"use {_main_catalog(settings)}")
         connection.execute("detach serving")
     finally:
         connection.close()

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ingestion import time_zones
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 from orchestration.subscribers import ATTEMPTS_DDL
@@ -221,8 +222,8 @@ def transform(
     if reason:
         command = ["build", "--full-refresh", "--exclude-resource-type", "test", "unit_test", "exposure"]  # fmt: skip
     elif scope == "everything":
-        # Views hold no data: once made they follow their tables by themselves.
-        command = ["run", "--exclude", "config.materialized:view"]
+        # Views hold no data: once made they follow their tables by themselves. The rows of the time-zone database are its release's.
+        command = ["run", "--exclude", "config.materialized:view", "tag:made_by_rebuilds"]
     else:
         command = ["run", "--select", *_stale_decisions(parsed, news)]
     variables = json.dumps({"as_of": as_of.isoformat(), "since": since, "since_as_of": since_as_of})
@@ -548,8 +549,8 @@ def hash_policies(active: Iterable[tuple[str, str, str]]) -> str:
 
 
 def _code_hash(parsed: Manifest) -> str:
-    """Hash of everything that decides what the models compute: their SQL, the macros and the seeds."""
-    digest = hashlib.sha256()
+    """Hash of everything that decides what the models compute: their SQL, the macros, the seeds and the time-zone database."""
+    digest = hashlib.sha256(time_zones.release().encode())
     for node in sorted(parsed.nodes.values(), key=lambda item: item.unique_id):
         if node.resource_type in ("model", "seed"):
             digest.update(f"{node.unique_id}{node.checksum.checksum}".encode())

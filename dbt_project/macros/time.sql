@@ -46,3 +46,22 @@
 {% macro default__instant_of(text) -%}
     try_cast({{ text }} as timestamptz)
 {%- endmacro %}
+
+{# What clocks of a zone show at an instant, a timestamp without zone, by the pinned database (decision 0016); null for a zone that has none
+   and outside 1970 to 2070. DuckDB's `at time zone` asks another release: here it is for 'UTC' alone. #}
+{% macro local_time(instant, time_zone) -%}
+    (
+        select max(({{ instant }} at time zone 'UTC') + to_seconds(pinned.offset_seconds))
+        from {{ ref('time_zone_offsets') }} as pinned
+        where pinned.time_zone = {{ time_zone }} and pinned.valid_from_at <= {{ instant }} and {{ instant }} < pinned.valid_to_at
+    )
+{%- endmacro %}
+
+{# The instant at which clocks of a zone show a local time (fold=0 of PEP 495). #}
+{% macro instant_of_local_time(local_time, time_zone) -%}
+    (
+        select max(({{ local_time }} - to_seconds(pinned.offset_seconds)) at time zone 'UTC')
+        from {{ ref('time_zone_offsets') }} as pinned
+        where pinned.time_zone = {{ time_zone }} and pinned.local_from <= {{ local_time }} and {{ local_time }} < pinned.local_to
+    )
+{%- endmacro %}

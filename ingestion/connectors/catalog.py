@@ -9,12 +9,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
+from ingestion.connectors.busy import BusySource
 from ingestion.connectors.extracted import Source
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import EVENT_ONLY_SYSTEMS, Settings
 
 CONNECTORS_DIR = Path(__file__).parent
-PARTS = ("source", "webhook", "destination", "picklists")
+PARTS = ("source", "webhook", "destination", "picklists", "busy")
 
 
 @cache
@@ -54,6 +55,11 @@ def destination(system: str) -> ModuleType:
 def picklists(system: str) -> ModuleType:
     """The module that reads `system`'s picklists; SYSTEM_UNKNOWN names those whose API tells them."""
     return _part(system, "picklists")
+
+
+def busy(system: str) -> BusySource:
+    """The module that tells when people are taken by `system`; SYSTEM_UNKNOWN names those that can."""
+    return cast(BusySource, _part(system, "busy"))
 
 
 def mapping_file(name: str) -> Path | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ingestion.settings import Settings
 
@@ -27,6 +27,18 @@ class Extracted:
     is_snapshot: bool = False
 
 
+class Known(Protocol):
+    """What the archive holds of one resource."""
+
+    def one(self, record_id: str) -> dict[str, Any] | None:
+        """Payload of the newest version of a record."""
+        ...
+
+    def newest(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """Payload of the newest version of each record whose id begins with `prefix`."""
+        ...
+
+
 class Source(Protocol):
     """What `ingestion.connectors.<system>.source` offers: its resources and their pages in cursor
     order."""
@@ -41,4 +53,15 @@ class Source(Protocol):
         self, resource: str, since: str | None, settings: Settings
     ) -> Iterable[list[Extracted]]:
         """Yield pages of `resource` changed at or after `since` (ISO 8601), oldest change first."""
+        ...
+
+
+@runtime_checkable
+class ResumingSource(Protocol):
+    """A source that goes on from what is archived, where the system dates no changes."""
+
+    def extract_from(
+        self, resource: str, known: Known, settings: Settings
+    ) -> Iterable[list[Extracted]]:
+        """Yield pages of what changed since what is `known`."""
         ...

@@ -40,11 +40,12 @@ class UpstreamRefusal(HandoffError):
         self.status = status
 
 
-class _Again(Exception):
+class Again(Exception):
     """An answer worth waiting for: `wait` is what Retry-After asked for, in seconds, None when it
     asked nothing."""
 
     def __init__(self, error: HandoffError, wait: float | None) -> None:
+        """Keep what to say when it is given up."""
         super().__init__(error.message)
         self.error = error
         self.wait = wait
@@ -102,6 +103,8 @@ class Session:
         self.judge = judge
         # Where a system without Retry-After says in how many seconds it answers again.
         self.reset_header: str | None = None
+        # Where a system tells its limits with a status that says something else.
+        self.is_limit: Callable[[httpx.Response], bool] = lambda response: False
 
     def get(self, path: str, params: dict[str, Any] | None = None) -> Any:
         """The JSON answer to a GET."""
@@ -127,32 +130,19 @@ class Session:
         path: str,
         options: dict[str, Any],
     ) -> Answer:
-        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
-
-        attempts = Retrying(
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=_wait_seconds,
-            retry=retry_if_exception_type(_Again),
-            sleep=self.sleep,
-            reraise=True,
-        )
-        try:
-            found: Answer = attempts(self._once, read, method, path, options)
-            return found
-        except _Again as again:
-            raise again.error from again
+        return repeated(lambda: self._once(read, method, path, options), self.sleep)
 
     def _document(self, asked: str, response: httpx.Response) -> Any:
         try:
             answer = orjson.loads(response.content)
         except orjson.JSONDecodeError as error:
             message = f"{self.system}: {asked}: the answer is no JSON: {error}"
-            raise _Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
+            raise Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
         refused = self.judge(answer) if self.judge else None
         if refused is None:
             return answer
         told = HandoffError(refused.error.code, f"{self.system}: {asked}: {refused.error.message}")
-        raise _Again(told, refused.wait) if refused.is_retried else told
+        raise Again(told, refused.wait) if refused.is_retried else told
 
     def _once(
         self,
@@ -169,21 +159,21 @@ class Session:
             response = self.client.request(method, path, **options)
         except httpx.TransportError as error:
             message = f"{self.system}: {method} {path}: {type(error).__name__}: {error}"
-            raise _Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
+            raise Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
         if self.limits is not None:
             self.limits.note(response)
         if response.is_success:
             return read(f"{method} {path}", response)
         refusal = UpstreamRefusal(
-            _code(response.status_code),
+            "RATE_LIMITED" if self.is_limit(response) else code_of(response.status_code),
             f"{self.system}: {method} {path}: HTTP {response.status_code}: {response.text[:300]}",
             response.status_code,
         )
         final = self.limits.final(response) if self.limits is not None else None
         if final is not None:
             raise final
-        if response.status_code in RETRIED:
-            raise _Again(refusal, self._asked_to_wait(response))
+        if response.status_code in RETRIED or self.is_limit(response):
+            raise Again(refusal, self._asked_to_wait(response))
         raise refusal
 
     def _asked_to_wait(self, response: httpx.Response) -> float | None:
@@ -191,6 +181,42 @@ class Session:
         if told is None and self.reset_header and response.status_code == 429:
             told = response.headers.get(self.reset_header)
         return retry_after(told)
+
+
+def repeated(ask: Callable[[], Answer], sleep: Callable[[float], None]) -> Answer:
+    """What `ask` answers, asked again while it raises Again, as long as it is worth it."""
+    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+
+    attempts = Retrying(
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=_wait_seconds,
+        retry=retry_if_exception_type(Again),
+        sleep=sleep,
+        reraise=True,
+    )
+    try:
+        return attempts(ask)
+    except Again as again:
+        raise again.error from again
+
+
+def address(settings: Settings, system: str) -> str:
+    """HANDOFF_<SYSTEM>_URL; SYSTEM_NOT_CONFIGURED without one, or when it is neither https nor
+    loopback."""
+    url = getattr(settings, f"{system}_url")
+    variable = f"HANDOFF_{system.upper()}_URL"
+    if not url:
+        raise HandoffError(
+            "SYSTEM_NOT_CONFIGURED", f"{system} is not configured: {variable} is not set"
+        )
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+        raise HandoffError(
+            "SYSTEM_NOT_CONFIGURED",
+            f"{variable} is {url!r}: credentials are sent over https only",
+            remedy=f"Set {variable} to an https:// address.",
+        )
+    return str(url)
 
 
 @contextmanager
@@ -205,20 +231,8 @@ def session(
     https nor loopback."""
     import httpx
 
-    url = getattr(settings, f"{system}_url")
-    variable = f"HANDOFF_{system.upper()}_URL"
-    if not url:
-        raise HandoffError(
-            "SYSTEM_NOT_CONFIGURED", f"{system} is not configured: {variable} is not set"
-        )
-    parts = urlsplit(url)
-    loopback = parts.hostname in LOOPBACK
-    if parts.scheme != "https" and not loopback:
-        raise HandoffError(
-            "SYSTEM_NOT_CONFIGURED",
-            f"{variable} is {url!r}: credentials are sent over https only",
-            remedy=f"Set {variable} to an https:// address.",
-        )
+    url = address(settings, system)
+    loopback = urlsplit(url).hostname in LOOPBACK
     with httpx.Client(
         base_url=url.rstrip("/") + "/",
         headers={"accept": "application/json", **(headers or {})},
@@ -265,12 +279,13 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
 
 def _wait_seconds(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
-    asked = error.wait if isinstance(error, _Again) else None
+    asked = error.wait if isinstance(error, Again) else None
     backoff = 0.25 * 2.0 ** (state.attempt_number - 1)
     return float(min(LONGEST_WAIT_SECONDS, backoff if asked is None else asked))
 
 
-def _code(status: int) -> str:
+def code_of(status: int) -> str:
+    """Our code for an HTTP status that is no success."""
     if status == 401:
         return "AUTH_EXPIRED"
     if status == 403:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
+from ingestion import time_zones
 from ingestion.contracts.instants import is_instant
 from ingestion.contracts.violations import (
     Violation,
@@ -397,15 +398,8 @@ def resolved(node: Any, enum: Callable[[str], Mapping[str, Any]] = enum_document
     return {key: resolved(value, enum) for key, value in kept.items()}
 
 
-@lru_cache(maxsize=1024)
 def _is_time_zone(name: str) -> bool:
-    from zoneinfo import ZoneInfo
-
-    try:
-        ZoneInfo(name)
-    except (ValueError, KeyError, OSError):
-        return False
-    return True
+    return name in time_zones.names()
 
 
 def _require_record(record: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -102,6 +103,10 @@ class Archive:
         table = pq.ParquetFile(segment.path).read()
         return table.replace_schema_metadata(None).cast(segment_schema())
 
+    def known(self, system: str, resource: str) -> KnownVersions:
+        """The newest versions of a resource's records, read when they are asked for."""
+        return KnownVersions([path for _, path in self.paths(system, resource)])
+
     def append(
         self, system: str, resource: str, rows: Sequence[Extracted], received_at: datetime
     ) -> Segment | None:
@@ -177,6 +182,60 @@ class Archive:
                 break
             rows = pq.ParquetFile(path).read(columns=columns)
             yield [rows[name].to_pylist() for name in columns]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVersions:
+    """The records of some segments, given oldest first."""
+
+    paths: list[Path]
+
+    def one(self, record_id: str) -> dict[str, Any] | None:
+        """Payload of the newest version of a record; read from the newest segment backwards."""
+        for path in reversed(self.paths):
+            if record_id in _ids_of(path):
+                return _payloads(path, [record_id])[record_id]
+        return None
+
+    def newest(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """Payload of the newest version of each record whose id begins with `prefix`."""
+        last = {
+            record_id: path
+            for path in self.paths
+            for record_id in _ids_of(path)
+            if record_id.startswith(prefix)
+        }
+        found: dict[str, dict[str, Any]] = {}
+        by_path: dict[Path, list[str]] = {}
+        for record_id, path in last.items():
+            by_path.setdefault(path, []).append(record_id)
+        for path, record_ids in by_path.items():
+            found |= _payloads(path, record_ids)
+        return found
+
+
+def _ids_of(path: Path) -> frozenset[str]:
+    # An archive that was put back has other segments under the same names.
+    return _record_ids(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=65_536)
+def _record_ids(path: Path, _: int) -> frozenset[str]:
+    """A segment never changes, and a worker asks for it at every poll."""
+    import pyarrow.parquet as pq
+
+    return frozenset(pq.ParquetFile(path).read(columns=["record_id"])["record_id"].to_pylist())
+
+
+def _payloads(path: Path, record_ids: list[str]) -> dict[str, dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    rows = pq.ParquetFile(path).read(columns=["record_id", "payload"])
+    rows = rows.filter(pc.is_in(rows["record_id"], pa.array(record_ids)))
+    pairs = zip(rows["record_id"].to_pylist(), rows["payload"].to_pylist(), strict=True)
+    return {record_id: orjson.loads(payload) for record_id, payload in pairs}
 
 
 def _read_segment(seq: int, path: Path) -> Segment:

@@ -13,10 +13,10 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import orjson
 
+from ingestion import time_zones
 from ingestion.connectors import catalog
 from ingestion.contracts import columns, registry
 from ingestion.errors.catalog import HandoffError
@@ -427,7 +427,7 @@ def read_mapping(path: Path, record_type: str | None = None, system: str | None 
             "unmapped",
             f"{record} has no `custom` field; list the columns under `ignore:`",
         )
-    zone = document.get("time_zone", "UTC")
+    zone = _time_zone(path, document) or "UTC"
     targets = document.get("columns") or {}
     if not isinstance(targets, dict):
         raise _invalid(path, document, "columns", "`columns:` must be `field: source column` pairs")
@@ -546,13 +546,6 @@ def _rule(
     fallback = names if template is not None else ()
     if template is not None:
         names = (*names, *_PLACEHOLDER.findall(template))
-    if spec.get("time_zone"):
-        try:
-            ZoneInfo(spec["time_zone"])
-        except (KeyError, ValueError, OSError) as error:
-            raise _invalid(
-                path, spec, "time_zone", f"unknown time zone {spec['time_zone']!r}"
-            ) from error
     invalid = spec.get("invalid", "refuse")
     if invalid not in INVALID or (invalid == "custom" and "custom" not in _properties(record)):
         allowed = [name for name in INVALID if name != "custom" or "custom" in _properties(record)]
@@ -566,7 +559,7 @@ def _rule(
         template=template,
         fallback=fallback,
         format=spec.get("format"),
-        time_zone=spec.get("time_zone", zone),
+        time_zone=_time_zone(path, spec) or zone,
         values={str(theirs): ours for theirs, ours in (spec.get("values") or {}).items()},
         split=spec.get("split"),
         system=spec.get("system"),
@@ -684,8 +677,16 @@ def _convert(raw: Any, kind: str, rule: FieldRule) -> Any:
     return text.strip() if isinstance(text, str) else str(text)
 
 
+def _time_zone(path: Path, block: Any) -> str | None:
+    name = block.get("time_zone")
+    try:
+        return time_zones.zone(str(name)).key if name else None
+    except ValueError as error:
+        raise _invalid(path, block, "time_zone", str(error)) from error
+
+
 def _instant(raw: Any, rule: FieldRule) -> str:
-    zone = ZoneInfo(rule.time_zone or "UTC")
+    zone = time_zones.zone(rule.time_zone or "UTC")
     if isinstance(raw, datetime):
         return _rfc3339(raw if raw.tzinfo else raw.replace(tzinfo=zone))
     if isinstance(raw, date):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from ingestion.connectors import catalog
-from ingestion.connectors.extracted import Extracted
+from ingestion.connectors.extracted import Extracted, ResumingSource
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.archive import Archive, Segment
 from ingestion.landing.landed import Landed, Progress
@@ -127,7 +127,13 @@ def _archive_resource(
     waiting: list[Extracted] = []
     fetched = 0
     try:
-        for page in catalog.source(system).extract(resource, since, settings):
+        source = catalog.source(system)
+        pages = (
+            source.extract_from(resource, archive.known(system, resource), settings)
+            if isinstance(source, ResumingSource)
+            else source.extract(resource, since, settings)
+        )
+        for page in pages:
             waiting += page
             fetched += len(page)
             if progress:

@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import islice
-from zoneinfo import ZoneInfo
 
+from ingestion import time_zones
 from ingestion.sandbox.cast import SITE, Person, Rep
 from ingestion.sandbox.draft import Draft, Record
 from ingestion.sandbox.identifiers import google_event_id
@@ -301,7 +301,7 @@ class BookingRecords:
     def _times(self, rep: Rep, day: int) -> tuple[datetime, datetime]:
         """A half hour of a working day of the rep's some `day`s from the anchor, and an instant some
         days before it and before the anchor at which it was booked."""
-        zone = ZoneInfo(rep.time_zone)
+        zone = time_zones.zone(rep.time_zone)
         local = (self.draft.anchor + timedelta(days=day)).astimezone(zone)
         while local.weekday() >= 5:
             local += timedelta(days=1)

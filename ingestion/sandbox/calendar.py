@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -19,9 +19,11 @@ from fastapi.responses import Response
 
 from ingestion.sandbox.credentials import Tokens
 from ingestion.sandbox.draft import Record
+from ingestion.sandbox.spelling import google_time
 from ingestion.sandbox.world import World
 
 DEFAULT_PAGE, LARGEST_PAGE = 250, 2_500
+MOST_FREE_BUSY, LONGEST_FREE_BUSY = 50, timedelta(days=90)
 
 
 class CalendarApi:
@@ -37,6 +39,7 @@ class CalendarApi:
         router = APIRouter()
         router.add_api_route("/users/me/calendarList", self.calendar_list, methods=["GET"])
         router.add_api_route("/calendars/{calendar_id}/events", self.events, methods=["GET"])
+        router.add_api_route("/freeBusy", self.free_busy, methods=["POST"])
         return router
 
     def _may(self, request: Request) -> bool:
@@ -59,6 +62,47 @@ class CalendarApi:
         ]
         request.scope.setdefault("sandbox", {})["rows"] = len(items)
         return _json({"kind": "calendar#calendarList", "items": items})
+
+    async def free_busy(self, request: Request) -> Response:
+        """When calendars are taken; one that cannot be read has `errors` in place of an answer.
+
+        Source: "Freebusy: query" (at most 50 calendars; timeRangeEmpty, timeRangeTooLong).
+        """
+        if not self._may(request):
+            return _unauthorised()
+        try:
+            asked = orjson.loads(await request.body())
+            start, end = _at(asked["timeMin"]), _at(asked["timeMax"])
+            names = [str(item["id"]) for item in asked["items"]]
+            if start.tzinfo is None or end.tzinfo is None:
+                raise ValueError("no offset")
+        except (ValueError, KeyError, TypeError):
+            return _error(400, "badRequest", "Bad Request")
+        if end <= start:
+            return _error(400, "timeRangeEmpty", "The specified time range is empty.")
+        if end - start > LONGEST_FREE_BUSY:
+            return _error(400, "timeRangeTooLong", "The requested time range is too long.")
+        answers: Record = {}
+        for number, name in enumerate(names):
+            rows = self.world.calendar.get(name.lower())
+            if rows is None or number >= MOST_FREE_BUSY:
+                reason = "notFound" if rows is None else "tooManyCalendarsRequested"
+                answers[name] = {"errors": [{"domain": "global", "reason": reason}], "busy": []}
+                continue
+            answers[name] = {
+                "busy": [
+                    {"start": google_time(first), "end": google_time(last)}
+                    for first, last in _busy(rows, start, end)
+                ]
+            }
+        return _json(
+            {
+                "kind": "calendar#freeBusy",
+                "timeMin": google_time(start),
+                "timeMax": google_time(end),
+                "calendars": answers,
+            }
+        )
 
     async def events(self, calendar_id: str, request: Request) -> Response:
         """Events of one calendar, by update time unless orderBy=startTime."""
@@ -119,6 +163,24 @@ class CalendarApi:
             ).decode()
         request.scope.setdefault("sandbox", {})["rows"] = len(page)
         return _json(answer)
+
+
+def _busy(rows: list[Record], start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+    """Times within [start, end) in which something opaque stands, as few as possible."""
+    taken = sorted(
+        (max(_at(row["start"]["dateTime"]), start), min(_at(row["end"]["dateTime"]), end))
+        for row in rows
+        if row["status"] != "cancelled" and row.get("transparency", "opaque") == "opaque"
+    )
+    found: list[tuple[datetime, datetime]] = []
+    for first, last in taken:
+        if first >= last:
+            continue
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], last))
+        else:
+            found.append((first, last))
+    return found
 
 
 def _at(text: Any) -> datetime:

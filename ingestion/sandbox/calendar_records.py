@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from random import Random
-from zoneinfo import ZoneInfo
 
+from ingestion import time_zones
 from ingestion.sandbox.cast import OWN_DOMAIN, Person, Rep
 from ingestion.sandbox.draft import Draft, Record
 from ingestion.sandbox.identifiers import google_event_id
@@ -23,7 +23,7 @@ class CalendarRecords:
 
     def _slot(self, rep: Rep, day: datetime, rng: Random) -> datetime:
         """A half hour inside the rep's working hours on the next working day on or after `day`."""
-        zone = ZoneInfo(rep.time_zone)
+        zone = time_zones.zone(rep.time_zone)
         local = day.astimezone(zone)
         while local.weekday() >= 5:
             local += timedelta(days=1)
@@ -64,13 +64,16 @@ class CalendarRecords:
         """Internal meetings and absences, which busy time and routing must respect."""
         rng = self.draft.draw["calendar"]
         for number, rep in enumerate(self.draft.cast.reps):
+            series = google_event_id(Random(f"series {number}"))
             for week in range(-4, 3):
                 day = self.draft.anchor + timedelta(days=7 * week + rng.randrange(0, 5))
                 starts_at = self._slot(rep, day, rng)
                 written = min(starts_at, self.draft.anchor) - timedelta(days=3)
-                self._calendar_event(rep, "Pipeline review", starts_at, 60, written, written)
+                self._calendar_event(
+                    rep, "Pipeline review", starts_at, 60, written, written, series=series
+                )
             if number % 4 == 1:
-                zone = ZoneInfo(rep.time_zone)
+                zone = time_zones.zone(rep.time_zone)
                 start = (self.draft.anchor + timedelta(days=3 + number)).astimezone(zone)
                 start = start.replace(hour=0, minute=0, second=0, microsecond=0)
                 written = self.draft.anchor - timedelta(days=12)
@@ -93,14 +96,23 @@ class CalendarRecords:
         outcome: str = "",
         sequence: int = 0,
         event_type: str = "default",
+        series: str | None = None,
     ) -> None:
-        self.events[rep.email].append(
-            calendar_event(
-                google_event_id(self.draft.draw["calendar"]), rep, summary, starts_at, minutes,
-                created, updated, status=status, attendee=attendee, outcome=outcome,
-                sequence=sequence, event_type=event_type,
-            )
+        event = calendar_event(
+            google_event_id(self.draft.draw["calendar"]), rep, summary, starts_at, minutes,
+            created, updated, status=status, attendee=attendee, outcome=outcome,
+            sequence=sequence, event_type=event_type,
         )  # fmt: skip
+        if series:
+            # One occurrence of what repeats, as `singleEvents` gives it.
+            stamp = starts_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+            event |= {
+                "id": f"{series}_{stamp}",
+                "iCalUID": f"{series}@google.com",
+                "recurringEventId": series,
+                "originalStartTime": event["start"],
+            }
+        self.events[rep.email].append(event)
 
 
 def calendar_event(
@@ -120,7 +132,7 @@ def calendar_event(
 ) -> Record:
     """An event of the rep's calendar as the Calendar API shows it; with `attendee`, a meeting with a
     prospect."""
-    zone = ZoneInfo(rep.time_zone)
+    zone = time_zones.zone(rep.time_zone)
     attendees: list[Record] = [
         {"email": rep.email, "organizer": True, "self": True, "responseStatus": "accepted"}
     ]

@@ -76,3 +76,8 @@ def other_case(email: str, rng: Random) -> str:
         local.capitalize(),
     )
     return f"{rng.choice(spelled)}@{domain}"
+
+
+def google_time(at: datetime) -> str:
+    """As Google writes it in UTC: 2026-04-01T12:00:00Z."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

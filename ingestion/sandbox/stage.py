@@ -8,8 +8,8 @@ from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
+from ingestion import time_zones
 from ingestion.sandbox.calendar_records import calendar_event
 from ingestion.sandbox.cast import SITE, Person, Rep
 from ingestion.sandbox.hubspot_marketing_records import status_change, told_again
@@ -141,7 +141,7 @@ class Stage:
         """A meeting of half an hour in the rep's calendar, at ten on a working day in two days or
         after; whom with, and when."""
         rep = self.rep_for(person)
-        local = (at + timedelta(days=2)).astimezone(ZoneInfo(rep.time_zone))
+        local = (at + timedelta(days=2)).astimezone(time_zones.zone(rep.time_zone))
         while local.weekday() >= 5:
             local += timedelta(days=1)
         starts_at = local.replace(hour=10, minute=0, second=0, microsecond=0)

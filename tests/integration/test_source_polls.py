@@ -296,6 +296,65 @@ def test_progress_names_what_is_fetched_and_what_is_landed(
     assert seen == [("calendar.events", 100), ("raw_calendar.events", 100)]
 
 
+@pytest.mark.parametrize("reason", ["rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded"])
+def test_google_s_limits_come_as_403_and_are_waited_for(
+    sandbox: Sandbox, tmp_path: Path, impatient: list[float], reason: str
+) -> None:
+    sandbox.fault(path_prefix="/calendar", status=403, error=reason, times=2)
+    assert poll(sandbox.settings(tmp_path), "calendar").rows == {"events": 100}
+    assert len(impatient) == 2
+    sandbox.fault(path_prefix="/calendar", status=403, error=reason, times=50)
+    with pytest.raises(HandoffError) as refused:
+        poll(sandbox.settings(tmp_path), "calendar")
+    assert refused.value.code == "RATE_LIMITED"
+
+
+def test_a_403_that_is_no_limit_is_a_lack_of_rights(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.fault(path_prefix="/calendar", status=403, error="insufficientPermissions", times=1)
+    with pytest.raises(HandoffError) as refused:
+        poll(sandbox.settings(tmp_path), "calendar")
+    assert refused.value.code == "SCOPE_DENIED"
+
+
+def test_google_calendars_say_when_a_rep_is_taken(sandbox: Sandbox, tmp_path: Path) -> None:
+    settings = sandbox.settings(tmp_path)
+    source = catalog.busy("calendar")
+    start, end = ANCHOR - timedelta(days=40), ANCHOR + timedelta(days=40)
+    found = source.busy(settings, [], start, end)
+    pages = list(catalog.source("calendar").extract("events", None, settings))
+    events = [row.payload for page in pages for row in page if not row.is_deleted]
+    taken = [
+        (one["calendarId"], datetime.fromisoformat(one["start"]["dateTime"]), datetime.fromisoformat(one["end"]["dateTime"]))
+        for one in events
+    ]  # fmt: skip
+    for calendar in {one.calendar for one in found}:
+        for hour in range(80 * 24):
+            at = start + timedelta(hours=hour, minutes=15)
+            expected = any(name == calendar and first <= at < last for name, first, last in taken)
+            assert expected == any(
+                one.calendar == calendar and one.start <= at < one.end for one in found
+            ), (calendar, at)
+    assert {name for name, first, last in taken if first < end and last > start} == {
+        one.calendar for one in found
+    }
+    with pytest.raises(HandoffError, match=r"nobody@example\.com: notFound"):
+        source.busy(settings, ["nobody@example.com"], start, end)
+
+
+def test_occurrences_of_what_repeats_name_their_series(sandbox: Sandbox, tmp_path: Path) -> None:
+    settings = sandbox.settings(tmp_path)
+    pages = list(catalog.source("calendar").extract("events", None, settings))
+    series: dict[str, list[dict[str, Any]]] = {}
+    for row in (row for page in pages for row in page):
+        if "recurringEventId" in row.payload:
+            series.setdefault(row.payload["recurringEventId"], []).append(row.payload)
+    assert series and all(len(weeks) == 7 for weeks in series.values())
+    for weeks in series.values():
+        assert len({one["iCalUID"] for one in weeks}) == 1
+        assert len({one["id"] for one in weeks}) == 7
+        assert all(one["calendarTimeZone"] for one in weeks)
+
+
 # ---- bookings and ad spend ------------------------------------------------------------------------
 
 

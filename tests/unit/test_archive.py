@@ -136,3 +136,24 @@ def test_segments_have_exactly_the_columns_of_the_raw_tables(tmp_path: Path) -> 
     assert segment_schema().names == [
         "record_id", "updated_at", "is_deleted", "payload", "received_at", "segment", "row_hash",
     ]  # fmt: skip
+
+
+def test_the_newest_version_of_each_record_is_found_and_segments_that_were_put_back_are_read(
+    tmp_path: Path,
+) -> None:
+    archive = Archive(tmp_path)
+    archive.append("crm", "leads", [record("a", name="Ada"), record("b", 1, name="Bo")], NOON)
+    archive.append("crm", "leads", [record("a", 2, name="Adah"), record("c", 2)], NOON)
+    known = archive.known("crm", "leads")
+    assert known.newest("") == {"a": {"name": "Adah"}, "b": {"name": "Bo"}, "c": {}}
+    assert known.newest("b") == {"b": {"name": "Bo"}}
+    assert (known.one("a"), known.one("b"), known.one("d")) == (
+        {"name": "Adah"},
+        {"name": "Bo"},
+        None,
+    )
+    for _, path in archive.paths("crm", "leads"):
+        path.unlink()
+    archive.append("crm", "leads", [record("d", 3, name="Di")], NOON)
+    assert archive.known("crm", "leads").newest("") == {"d": {"name": "Di"}}
+    assert archive.known("crm", "leads").one("a") is None

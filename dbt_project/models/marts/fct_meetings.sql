@@ -62,6 +62,10 @@ rep_records as (
     from reps
 ),
 
+zones as (
+    select distinct time_zone from {{ ref('time_zone_offsets') }}
+),
+
 keyed as (
     select
         * exclude (status),
@@ -191,16 +195,19 @@ counted as (
 )
 
 select
-    meeting_guid as meeting_id,
-    person_id,
-    account_id,
-    our_rep_id as rep_id,
-    system,
-    meeting_id as system_meeting_id,
-    status,
-    time_zone,
-    starts_at,
-    ends_at,
-    first_booked_at as booked_at,
-    occurred_at as changed_at,
+    counted.meeting_guid as meeting_id,
+    counted.person_id,
+    counted.account_id,
+    counted.our_rep_id as rep_id,
+    counted.system,
+    counted.meeting_id as system_meeting_id,
+    counted.status,
+    -- Calendars name zones of their own making too; ops.unknown_time_zones lists them.
+    zones.time_zone,
+    counted.starts_at,
+    counted.ends_at,
+    {{ local_time('counted.starts_at', 'zones.time_zone') }} as local_starts_at,
+    counted.first_booked_at as booked_at,
+    counted.occurred_at as changed_at,
 from counted
+left join zones on counted.time_zone = zones.time_zone

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+from ingestion.connectors.calendar.google import calendar_ids, opened, pages
 from ingestion.connectors.extracted import Extracted
-from ingestion.connectors.polling import Session, UpstreamRefusal, bearer, parse_time, session
+from ingestion.connectors.polling import Session, UpstreamRefusal, parse_time
 from ingestion.settings import Settings
 
 RESOURCES: tuple[str, ...] = ("events",)
@@ -22,7 +23,8 @@ def configured(settings: Settings) -> bool:
 
 def extract(resource: str, since: str | None, settings: Settings) -> Iterator[list[Extracted]]:
     """Events of every calendar by update time, cancelled ones included; the payload names its
-    `calendarId`.
+    `calendarId`, and the zone
+    its whole days are of (`calendarTimeZone`).
 
     Args:
         resource: "events".
@@ -31,48 +33,51 @@ def extract(resource: str, since: str | None, settings: Settings) -> Iterator[li
 
     Source: Calendar API v3, "Events: list" and "CalendarList: list".
     """
-    with session(settings, "calendar", bearer(settings, "calendar")) as http:
-        named = [name.strip() for name in settings.calendar_ids.split(",") if name.strip()]
-        calendars = named or [item["id"] for item in _items(http, "users/me/calendarList", {})]
+    with opened(settings) as http:
         rows: list[Extracted] = []
-        for calendar in calendars:
-            rows += (_extracted(calendar, item) for item in _changed(http, calendar, since))
+        for calendar in calendar_ids(http, settings):
+            rows += _changed(http, calendar, since)
         # Each calendar is in order of its own; the cursor is common to all of them.
         rows.sort(key=lambda row: row.updated_at)
         for start in range(0, len(rows), PAGE):
             yield rows[start : start + PAGE]
 
 
-def _changed(http: Session, calendar: str, since: str | None) -> list[dict[str, Any]]:
+def _changed(http: Session, calendar: str, since: str | None) -> list[Extracted]:
     path = f"calendars/{quote(calendar, safe='')}/events"
-    params: dict[str, Any] = {"maxResults": PAGE, "showDeleted": "true", "orderBy": "updated"}
+    params: dict[str, Any] = {
+        "maxResults": PAGE,
+        "showDeleted": "true",
+        "orderBy": "updated",
+        # What repeats comes as its occurrences, each with `recurringEventId` and
+        # `originalStartTime`; those called off as well.
+        "singleEvents": "true",
+    }
     if since is None:
-        return list(_items(http, path, params))
+        return _read(http, path, params, calendar)
     instant = parse_time(since).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     try:
-        return list(_items(http, path, {**params, "updatedMin": instant}))
+        return _read(http, path, {**params, "updatedMin": instant}, calendar)
     except UpstreamRefusal as error:
         # Google answers 410 when `updatedMin` is too long ago: all is read anew, known rows are
         # dropped later.
         if error.status != 410:
             raise
-        return list(_items(http, path, params))
+        return _read(http, path, params, calendar)
 
 
-def _items(http: Session, path: str, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    asked = dict(params)
-    while True:
-        answer = http.get(path, asked)
-        yield from answer.get("items", [])
-        if not answer.get("nextPageToken"):
-            return
-        asked["pageToken"] = answer["nextPageToken"]
+def _read(http: Session, path: str, params: dict[str, Any], calendar: str) -> list[Extracted]:
+    return [
+        _extracted(calendar, page.get("timeZone"), item)
+        for page in pages(http, path, params)
+        for item in page["items"]
+    ]
 
 
-def _extracted(calendar: str, item: dict[str, Any]) -> Extracted:
+def _extracted(calendar: str, zone: str | None, item: dict[str, Any]) -> Extracted:
     return Extracted(
         record_id=str(item["id"]),
         updated_at=parse_time(item["updated"]),
         is_deleted=item.get("status") == "cancelled",
-        payload={**item, "calendarId": calendar},
+        payload={**item, "calendarId": calendar, "calendarTimeZone": zone},
     )

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ingestion import time_zones
 from ingestion.connectors.delivered import (
     COUNTRY_CODE,
     Delivered,
@@ -89,10 +89,10 @@ def _time(delivery: Delivered) -> str:
         )
     try:
         moment = datetime.fromisoformat(stamp)
-        local = moment.replace(tzinfo=ZoneInfo(zone))
+        local = moment.replace(tzinfo=time_zones.zone(zone))
         if moment.tzinfo is None and len(stamp) >= len("2026-04-01 12:00:00"):
             return local.isoformat()
-    except (ZoneInfoNotFoundError, ValueError, OSError, OverflowError):
+    except (ValueError, OverflowError):
         pass
     raise delivery.error(
         "occurred_at",

@@ -72,7 +72,7 @@ consents as (
 
 meetings as (
     {% for meetings in [
-        'stg_events__meetings', 'stg_calendar__meetings', 'stg_hubspot__meetings', 'stg_salesforce__meetings',
+        'stg_events__meetings', 'stg_calendar__meetings', 'stg_caldav__meetings', 'stg_hubspot__meetings', 'stg_salesforce__meetings',
     ] %}
     select
         system,

@@ -8,6 +8,7 @@ with versions as (
     {{ union_by_name([
         ref('stg_events__meetings'),
         ref('stg_calendar__meetings'),
+        ref('stg_caldav__meetings'),
         ref('stg_hubspot__meetings'),
         ref('stg_salesforce__meetings'),
     ]) }}

@@ -8,6 +8,10 @@ invited as (
     select
         *,
         {{ json_text('payload', 'organizer.email') }} as organizer_email,
+        {{ json_text('payload', 'calendarTimeZone') }} as calendar_time_zone,
+        try_cast({{ json_text('payload', 'start.date') }} as timestamp) as first_day,
+        try_cast({{ json_text('payload', 'end.date') }} as timestamp) as day_after,
+        try_cast({{ json_text('payload', 'originalStartTime.date') }} as timestamp) as placed_day,
         list_filter(
             from_json(json_extract(payload, '$.attendees[*].email'), '["VARCHAR"]'),
             lambda address: lower(address) <> lower(coalesce({{ json_text('payload', 'organizer.email') }}, ''))
@@ -22,16 +26,32 @@ select
     invitees[1] as attendee_email,
     cast(null as varchar) as rep_id,
     organizer_email as rep_email,
-    {{ instant_of(json_text('payload', 'start.dateTime')) }} as starts_at,
-    {{ instant_of(json_text('payload', 'end.dateTime')) }} as ends_at,
-    {{ json_text('payload', 'start.timeZone') }} as time_zone,
+    split_part({{ json_text('payload', 'iCalUID') }}, '@', 1) || coalesce(
+        '/' || strftime(
+            coalesce(
+                {{ instant_of(json_text('payload', 'originalStartTime.dateTime')) }},
+                {{ instant_of_local_time('placed_day', 'calendar_time_zone') }}
+            ) at time zone 'UTC',
+            '%Y%m%dT%H%M%SZ'
+        ),
+        ''
+    ) as calendar_uid,
+    -- A whole day is that of the calendar's zone.
+    coalesce(
+        {{ instant_of(json_text('payload', 'start.dateTime')) }},
+        {{ instant_of_local_time('first_day', 'calendar_time_zone') }}
+    ) as starts_at,
+    coalesce(
+        {{ instant_of(json_text('payload', 'end.dateTime')) }},
+        {{ instant_of_local_time('day_after', 'calendar_time_zone') }}
+    ) as ends_at,
+    coalesce({{ json_text('payload', 'start.timeZone') }}, calendar_time_zone) as time_zone,
     case
         when is_deleted or {{ json_text('payload', 'status') }} = 'cancelled' then 'cancelled'
         when {{ json_text('payload', 'extendedProperties.private.outcome') }} = 'held' then 'held'
         when {{ json_text('payload', 'extendedProperties.private.outcome') }} = 'no_show' then 'no_show'
         else 'booked'
     end as status,
-    split_part({{ json_text('payload', 'iCalUID') }}, '@', 1) as calendar_uid,
     coalesce({{ instant_of(json_text('payload', 'created')) }}, updated_at) as booked_at,
     updated_at as occurred_at,
     received_at,

@@ -1,0 +1,1 @@
+"""CalDAV calendars: polled, and asked when they are busy."""
