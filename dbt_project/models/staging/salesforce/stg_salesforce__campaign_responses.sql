@@ -3,7 +3,7 @@ with members as (
     where {{ is_complete('raw_salesforce') }}
 )
 
--- Every version, also of who has not responded or no longer: an answer that was entered by mistake is taken back by the version that says so.
+-- Every version, also of who has not responded or no longer: an answer entered by mistake is taken back by the version that says so.
 select
     'salesforce' as system,
     record_id as activity_id,
