@@ -53,7 +53,7 @@ generate: $(STAMP) ## derive it anew
 	$(BIN)/python -m models.policies.generate
 
 unit: $(STAMP) services
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 # Servers that tests run against for real and PyPI does not have. Who is not root installs them by hand, or their tests are skipped.
 services:        ## redis-server, by apt where we may

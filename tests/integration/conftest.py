@@ -35,6 +35,9 @@ AS_OF = (ANCHOR + timedelta(hours=3)).isoformat()
 # Every mart as a bag of rows.
 Marts = dict[str, Counter[tuple[Any, ...]]]
 
+# POSTs that change nothing: they carry what is asked for.
+READING_POSTS = ("/token", "/search", "/batch/read")
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -223,7 +226,7 @@ class Company:
             row
             for row in self.requests(after)
             if row["method"] in ("PATCH", "PUT", "DELETE")
-            or (row["method"] == "POST" and not row["path"].endswith(("/token", "/search")))
+            or (row["method"] == "POST" and not row["path"].endswith(READING_POSTS))
         ]
 
     def soql(self, query: str) -> list[dict[str, Any]]:

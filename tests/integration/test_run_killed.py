@@ -14,6 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+# Seven runs and their deaths take minutes.
+pytestmark = pytest.mark.prove
+
 Marts = dict[str, Counter[tuple[Any, ...]]]
 
 # When something reached us or left us is the clock's doing; everything else must come out the same.

@@ -790,6 +790,7 @@ def test_what_only_a_date_brings_is_decided_without_a_new_row(run: Run, tmp_path
     assert "marts.entity_map" in differences(taken(run.warehouse), rebuilt)
 
 
+@pytest.mark.prove
 def test_lanes_that_overtake_each_other_come_out_as_one_rebuild_also_of_a_lost_warehouse(
     run: Run, tmp_path: Path
 ) -> None:

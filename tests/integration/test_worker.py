@@ -159,6 +159,7 @@ def while_importing(
     return alone, drained, took
 
 
+@pytest.mark.prove
 def test_a_form_submit_does_not_wait_for_an_import(company: Any, copied: Any) -> None:
     alone, _, took = while_importing(company, copied.home, 15_000)
     assert max(took) < alone + 20
@@ -202,6 +203,7 @@ def stages(worker: Any) -> list[str]:
     return [line["stage"] for line in lines(worker, "rebuild_warehouse")]
 
 
+@pytest.mark.prove
 def test_leads_do_not_wait_for_a_changed_policy(
     company: Any,
     copied: Any,

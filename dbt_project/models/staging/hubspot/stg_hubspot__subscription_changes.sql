@@ -12,8 +12,8 @@ with changes as (
 )
 
 select
-    -- Who the recipient is can be told anew; each telling is a statement of its own.
-    'hubspot/email_events/' || record_id || '/' || epoch_us(received_at) as consent_record_id,
+    -- Who the recipient is can be told anew; each is a statement of its own, whenever it was polled.
+    'hubspot/email_events/' || record_id || '/' || row_hash as consent_record_id,
     'hubspot' as system,
     {{ json_text('payload', 'contactId') }} as contact_id,
     lower(trim({{ json_text('payload', 'recipient') }})) as email,
