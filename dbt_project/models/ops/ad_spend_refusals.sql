@@ -25,7 +25,8 @@ select
     'currency' as column_name,
     currency as value,
     'FIELD_MISMATCH' as code,
-    cast(sum(cost) as decimal(18, 2)) || ' ' || currency || ' of ' || count(*) || ' campaign days are in no sum: no rate is declared' as message,
+    cast(sum(cost) as decimal(18, 2)) || ' ' || currency || ' of ' || count(*)
+    || ' campaign days are in no sum: no rate is declared' as message,
     'Add a row for ' || currency || ' to dbt_project/seeds/currency_rates.csv.' as remedy,
     cast(null as timestamptz) as received_at,
 from unconverted
