@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from ingestion.connectors.client_credentials import log_in, renewed
 from ingestion.connectors.polling import Refused, Session, session
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
@@ -131,46 +132,15 @@ class Client:
     def _request(self, method: str, path: str, **options: Any) -> Any:
         if not self._is_logged_in:
             self._log_in()
-        self._wait_for_turn()
-        try:
+
+        def send() -> Any:
+            self._wait_for_turn()
             return self._http.request(method, path, **options)
-        except HandoffError as error:
-            if error.code != "AUTH_EXPIRED":
-                raise
-        self._log_in()
-        self._wait_for_turn()
-        return self._http.request(method, path, **options)
+
+        return renewed(send, self._log_in)
 
     def _log_in(self) -> None:
-        """OAuth 2.0 client credentials ("Authentication"). A form, as addresses end up in logs."""
-        client_id, secret = (
-            self._settings.marketo_client_id,
-            self._settings.marketo_client_secret,
-        )
-        if not client_id or secret is None:
-            raise HandoffError(
-                "SYSTEM_NOT_CONFIGURED",
-                "marketo is not configured: HANDOFF_MARKETO_CLIENT_ID and"
-                " HANDOFF_MARKETO_CLIENT_SECRET are both needed",
-            )
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": client_id,
-            "client_secret": secret.get_secret_value(),
-        }
-        # The token that ran out must not go with it.
-        self._http.client.headers.pop("authorization", None)
-        try:
-            answer = self._http.request("POST", "identity/oauth/token", data=form)
-        except HandoffError as error:
-            if error.code not in ("AUTH_EXPIRED", "UPSTREAM_REJECTED"):
-                raise
-            raise HandoffError(
-                "AUTH_EXPIRED",
-                error.message,
-                remedy="Check HANDOFF_MARKETO_CLIENT_ID and HANDOFF_MARKETO_CLIENT_SECRET.",
-            ) from error
-        self._http.client.headers["authorization"] = f"Bearer {answer['access_token']}"
+        log_in(self._http, self._settings, "identity/oauth/token")
         self._is_logged_in = True
 
     def _wait_for_turn(self) -> None:

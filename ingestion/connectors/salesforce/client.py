@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ingestion.connectors.client_credentials import log_in, renewed
 from ingestion.connectors.polling import Session, session
-from ingestion.connectors.salesforce.limits import OrgLimits, TooManyAtOnce
+from ingestion.connectors.salesforce.limits import LOG_IN, OrgLimits, TooManyAtOnce
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 
@@ -67,49 +68,17 @@ class Client:
 
     def log_in(self) -> None:
         """Take a new access token; AUTH_EXPIRED when the credentials are refused."""
-        settings = self._settings
-        if not settings.salesforce_client_id or settings.salesforce_client_secret is None:
-            raise HandoffError(
-                "SYSTEM_NOT_CONFIGURED",
-                "salesforce is not configured: HANDOFF_SALESFORCE_CLIENT_ID and "
-                "HANDOFF_SALESFORCE_CLIENT_SECRET are both needed",
-            )
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": settings.salesforce_client_id,
-            "client_secret": settings.salesforce_client_secret.get_secret_value(),
-        }
-        try:
-            answer = self._http.request("POST", "services/oauth2/token", data=form)
-        except HandoffError as error:
-            if error.code != "UPSTREAM_REJECTED":
-                raise
-            raise HandoffError(
-                "AUTH_EXPIRED",
-                error.message,
-                remedy="Check HANDOFF_SALESFORCE_CLIENT_ID and HANDOFF_SALESFORCE_CLIENT_SECRET.",
-            ) from error
-        self._http.client.headers["authorization"] = f"Bearer {answer['access_token']}"
+        log_in(self._http, self._settings, LOG_IN)
 
     def _sent(self, send: Callable[[], T]) -> T:
         for wait in (*CONCURRENT_WAITS_SECONDS, None):
             try:
-                return self._renewed(send)
+                return renewed(send, self.log_in)
             except HandoffError as error:
                 if wait is None or not isinstance(error, TooManyAtOnce):
                     raise
             self.pause(wait)
         raise AssertionError("unreachable")
-
-    def _renewed(self, send: Callable[[], T]) -> T:
-        """What `send` answers, with a new log-in once when the session has expired."""
-        try:
-            return send()
-        except HandoffError as error:
-            if error.code != "AUTH_EXPIRED":
-                raise
-        self.log_in()
-        return send()
 
 
 @contextmanager
