@@ -130,7 +130,7 @@ def _change(client: Client, calendar: Calendar, known: Known, at: datetime) -> _
     }
     # Whose it is and its zone are in each object, and of what repeats more is told each month.
     as_before = all(before.get(key) == state[key] for key in ("owner", "time_zone", "expanded_to"))
-    listed = None
+    listed, were = None, None
     if as_before and before.get("token"):
         with suppress(TokenRefused):
             listed = client.changes(calendar, before["token"])
@@ -138,11 +138,13 @@ def _change(client: Client, calendar: Calendar, known: Known, at: datetime) -> _
         ctag = client.state(calendar)
         if as_before and not before.get("token") and ctag and before.get("ctag") == ctag:
             return _Change(Listed({}, (), None), {}, before, window, at, False)
-        listed = _all(client, calendar, known)
+        were = known.newest(calendar.path)
+        listed = _all(client, calendar, were)
         # Where there are tokens, they alone say what is new.
         state["ctag"] = None if listed.token else ctag
     state["token"] = listed.token
-    were = known.newest(calendar.path) if listed.etags or listed.gone else {}
+    if were is None:
+        were = known.newest(calendar.path) if listed.etags or listed.gone else {}
     # What was archived by a poll that was killed is not told once more.
     etags = {
         path: etag
@@ -153,18 +155,18 @@ def _change(client: Client, calendar: Calendar, known: Known, at: datetime) -> _
     return _Change(Listed(etags, gone, listed.token), were, state, window, at, state != before)
 
 
-def _all(client: Client, calendar: Calendar, known: Known) -> Listed:
+def _all(client: Client, calendar: Calendar, were: dict[str, dict[str, Any]]) -> Listed:
     """Everything there is, and what was known and is not there any more."""
     try:
         listed = client.changes(calendar, None)
     except TokenRefused:
         listed = client.everything(calendar)
-    were = [
+    there = [
         path
-        for path, payload in known.newest(calendar.path).items()
+        for path, payload in were.items()
         if payload.get("kind") == "object" and payload.get("calendar") == calendar.path
     ]
-    gone = tuple(path for path in sorted(were) if path not in listed.etags)
+    gone = tuple(path for path in sorted(there) if path not in listed.etags)
     return Listed(listed.etags, gone, listed.token)
 
 
