@@ -164,15 +164,16 @@ class Session:
             self.limits.note(response)
         if response.is_success:
             return read(f"{method} {path}", response)
+        is_limit = self.is_limit(response)
         refusal = UpstreamRefusal(
-            "RATE_LIMITED" if self.is_limit(response) else code_of(response.status_code),
+            "RATE_LIMITED" if is_limit else code_of(response.status_code),
             f"{self.system}: {method} {path}: HTTP {response.status_code}: {response.text[:300]}",
             response.status_code,
         )
         final = self.limits.final(response) if self.limits is not None else None
         if final is not None:
             raise final
-        if response.status_code in RETRIED or self.is_limit(response):
+        if response.status_code in RETRIED or is_limit:
             raise Again(refusal, self._asked_to_wait(response))
         raise refusal
 
@@ -258,6 +259,11 @@ def parse_time(text: str) -> datetime:
     """An ISO 8601 instant as vendors write it (`Z`, `+0000`), in UTC; without a zone it is UTC."""
     parsed = datetime.fromisoformat(text)
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def time_text(instant: datetime) -> str:
+    """An instant in UTC as vendors read it: ISO 8601, milliseconds, cut, `Z`."""
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:

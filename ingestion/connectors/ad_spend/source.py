@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from ingestion.connectors.ad_spend.columns import declared_names
 from ingestion.connectors.ad_spend.sheet import Options, Sheet, Spent, read_sheet
 from ingestion.connectors.extracted import Extracted
+from ingestion.connectors.pages import batched
 from ingestion.connectors.polling import session
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
@@ -47,8 +48,7 @@ def extract(resource: str, since: str | None, settings: Settings) -> Iterator[li
         yield [_files(sheets)]
         return
     rows = sorted(_days(sheets), key=lambda row: (row.updated_at, row.record_id))
-    for start in range(0, len(rows), PAGE):
-        yield rows[start : start + PAGE]
+    yield from batched(rows, PAGE)
 
 
 def _sheets(settings: Settings) -> list[Sheet]:

@@ -12,7 +12,8 @@ from typing import Any
 from ingestion.connectors.calcom.records import contact_of, rep_of
 from ingestion.connectors.delivered import Delivered
 from ingestion.connectors.extracted import Extracted
-from ingestion.connectors.polling import Session, bearer, parse_time, session
+from ingestion.connectors.pages import batched, by_time
+from ingestion.connectors.polling import Session, bearer, parse_time, session, time_text
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 
@@ -47,11 +48,13 @@ def extract(resource: str, since: str | None, settings: Settings) -> Iterator[li
             rows = list(_listed(http, path, {"sortCreated": "asc"}))
         else:
             after = parse_time(since)
-            over = {"status": "past", "afterStart": _text(after - RECHECKED), "sortStart": "asc"}
+            over = {
+                "status": "past",
+                "afterStart": time_text(after - RECHECKED),
+                "sortStart": "asc",
+            }
             rows = [row for row in _listed(http, path, over) if row.updated_at < after]
-        rows.sort(key=lambda row: row.updated_at)
-        for start in range(0, len(rows), PAGE):
-            yield rows[start : start + PAGE]
+        yield from batched(by_time(rows), PAGE)
         if since is not None:
             yield from _changed(http, path, parse_time(since))
 
@@ -79,7 +82,7 @@ def _changed(http: Session, path: str, after: datetime) -> Iterator[list[Extract
     """
     skip, expected = 0, None
     while True:
-        asked = {"afterUpdatedAt": _text(after), "sortUpdatedAt": "asc"}
+        asked = {"afterUpdatedAt": time_text(after), "sortUpdatedAt": "asc"}
         answer = http.get(path, {**asked, "take": PAGE, "skip": skip})
         page = [_booking(booking) for booking in answer["data"]]
         if expected is not None and (not page or page[0].record_id != expected):
@@ -121,7 +124,3 @@ def _told(booking: Delivered) -> dict[str, Any] | None:
     except HandoffError:
         # One document out of shape is kept as it came; it must not keep the others out.
         return None
-
-
-def _text(instant: datetime) -> str:
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

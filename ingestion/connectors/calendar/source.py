@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from ingestion.connectors.calendar.google import calendar_ids, opened, pages
 from ingestion.connectors.extracted import Extracted
-from ingestion.connectors.polling import Session, UpstreamRefusal, parse_time
+from ingestion.connectors.pages import batched, by_time
+from ingestion.connectors.polling import Session, UpstreamRefusal, parse_time, time_text
 from ingestion.settings import Settings
 
 RESOURCES: tuple[str, ...] = ("events",)
@@ -23,8 +24,7 @@ def configured(settings: Settings) -> bool:
 
 def extract(resource: str, since: str | None, settings: Settings) -> Iterator[list[Extracted]]:
     """Events of every calendar by update time, cancelled ones included; the payload names its
-    `calendarId`, and the zone
-    its whole days are of (`calendarTimeZone`).
+    `calendarId`, and the zone its whole days are of (`calendarTimeZone`).
 
     Args:
         resource: "events".
@@ -38,9 +38,7 @@ def extract(resource: str, since: str | None, settings: Settings) -> Iterator[li
         for calendar in calendar_ids(http, settings):
             rows += _changed(http, calendar, since)
         # Each calendar is in order of its own; the cursor is common to all of them.
-        rows.sort(key=lambda row: row.updated_at)
-        for start in range(0, len(rows), PAGE):
-            yield rows[start : start + PAGE]
+        yield from batched(by_time(rows), PAGE)
 
 
 def _changed(http: Session, calendar: str, since: str | None) -> list[Extracted]:
@@ -55,7 +53,7 @@ def _changed(http: Session, calendar: str, since: str | None) -> list[Extracted]
     }
     if since is None:
         return _read(http, path, params, calendar)
-    instant = parse_time(since).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    instant = time_text(parse_time(since))
     try:
         return _read(http, path, {**params, "updatedMin": instant}, calendar)
     except UpstreamRefusal as error:

@@ -13,7 +13,8 @@ from typing import Any
 from ingestion.connectors.calendly.records import contact_of, last_segment, meeting_id, rep_of
 from ingestion.connectors.delivered import Delivered
 from ingestion.connectors.extracted import Extracted
-from ingestion.connectors.polling import Session, bearer, parse_time, session
+from ingestion.connectors.pages import batched, by_time
+from ingestion.connectors.polling import Session, bearer, parse_time, session, time_text
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 
@@ -53,9 +54,7 @@ def extract(resource: str, since: str | None, settings: Settings) -> Iterator[li
             recheck = timedelta(days=settings.calendly_recheck_days)
             rows = list(_invitees(http, organization, after, recheck))
         # Listed in another order than that of their changes, which is the cursor's.
-        rows.sort(key=lambda row: row.updated_at)
-        for start in range(0, len(rows), PAGE):
-            yield rows[start : start + PAGE]
+        yield from batched(by_time(rows), PAGE)
 
 
 def _invitees(
@@ -63,7 +62,7 @@ def _invitees(
 ) -> Iterator[Extracted]:
     params: dict[str, Any] = {"organization": organization, "sort": "start_time:asc"}
     if after is not None:
-        params["min_start_time"] = _text(after - LISTED_AGAIN)
+        params["min_start_time"] = time_text(after - LISTED_AGAIN)
     now = datetime.now(UTC)
     for event in _collected(http, "scheduled_events", params):
         if after is None or _may_have_changed(event, after, now, recheck):
@@ -132,7 +131,3 @@ def _told(payload: dict[str, Any]) -> dict[str, Any] | None:
     except HandoffError:
         # One document out of shape is kept as it came; it must not keep the others out.
         return None
-
-
-def _text(instant: datetime) -> str:
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ingestion.connectors.extracted import Extracted
-from ingestion.connectors.hubspot.pages import as_extracted, batched, by_time, listed
+from ingestion.connectors.hubspot.pages import as_extracted, listed
+from ingestion.connectors.pages import batched, by_time
 from ingestion.connectors.polling import Session
 from ingestion.errors.catalog import HandoffError
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from ingestion.connectors.extracted import Extracted
 from ingestion.connectors.hubspot.crm_objects import contacts_of_addresses, milliseconds
-from ingestion.connectors.hubspot.pages import as_extracted, batched, by_time, listed
+from ingestion.connectors.hubspot.pages import as_extracted, listed
+from ingestion.connectors.pages import batched, by_time
 from ingestion.connectors.polling import Session
 
 FORM_PAGE, SUBMISSION_PAGE = 50, 50

@@ -1,22 +1,12 @@
-"""Pages of HubSpot's answers and of ours; no resource is known here."""
+"""Pages of HubSpot's listings, and their records; no resource is known here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from ingestion.connectors.extracted import Extracted
 from ingestion.connectors.polling import Session, parse_time
-
-Item = TypeVar("Item")
-
-
-def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Items in lists of at most `size`."""
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
-        yield batch
 
 
 def listed(http: Session, path: str, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -41,8 +31,3 @@ def as_extracted(record: dict[str, Any]) -> Extracted:
         is_deleted=archived,
         payload=record,
     )
-
-
-def by_time(rows: Iterable[Extracted]) -> list[Extracted]:
-    """Oldest change first."""
-    return sorted(rows, key=lambda row: row.updated_at)

@@ -12,8 +12,9 @@ from ingestion.connectors.hubspot.crm_objects import MODIFIED, changed_objects
 from ingestion.connectors.hubspot.email_log import email_events
 from ingestion.connectors.hubspot.forms import form_submissions, forms
 from ingestion.connectors.hubspot.limits import limits_of
-from ingestion.connectors.hubspot.pages import as_extracted, batched, by_time, listed
-from ingestion.connectors.polling import Session, bearer, parse_time, session
+from ingestion.connectors.hubspot.pages import as_extracted, listed
+from ingestion.connectors.pages import batched, by_time
+from ingestion.connectors.polling import Session, bearer, parse_time, session, time_text
 from ingestion.settings import Settings
 
 RESOURCES: tuple[str, ...] = (
@@ -71,7 +72,7 @@ def _events(http: Session, version: str, after: datetime | None) -> Iterator[lis
     occurrences"."""
     params: dict[str, Any] = {"objectType": "contact", "limit": EVENT_PAGE, "sort": "occurredAt"}
     if after is not None:
-        params["occurredAfter"] = after.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        params["occurredAfter"] = time_text(after)
     while True:
         answer = http.get(f"events/event-occurrences/{version}", params)
         page = [

@@ -12,6 +12,7 @@ import orjson
 
 from ingestion.connectors.extracted import Extracted
 from ingestion.connectors.marketo.client import Client, Row, opened
+from ingestion.connectors.pages import batched, by_time
 from ingestion.connectors.polling import parse_time
 from ingestion.settings import Settings
 
@@ -90,10 +91,10 @@ def _exported_leads(api: Client, earliest: datetime, now: datetime) -> Iterator[
             found[str(lead["id"])] = (changed, orjson.dumps(lead))
         start = end
     ordered = sorted(found.items(), key=lambda item: (item[1][0], int(item[0])))
-    for place in range(0, len(ordered), EXPORT_PAGE):
+    for page in batched(ordered, EXPORT_PAGE):
         yield [
             Extracted(lead_id, changed, False, orjson.loads(lead))
-            for lead_id, (changed, lead) in ordered[place : place + EXPORT_PAGE]
+            for lead_id, (changed, lead) in page
         ]
 
 
@@ -108,10 +109,10 @@ def _changed_leads(api: Client, after: datetime) -> Iterator[list[Extracted]]:
             told = parse_time(row["activityDate"])
             changed[row["leadId"]] = max(told, changed.get(row["leadId"], told))
     ordered = sorted(changed, key=lambda lead_id: (changed[lead_id], lead_id))
-    for place in range(0, len(ordered), LEAD_PAGE):
+    for lead_ids in batched(ordered, LEAD_PAGE):
         asked = {
             "filterType": "id",
-            "filterValues": ",".join(map(str, ordered[place : place + LEAD_PAGE])),
+            "filterValues": ",".join(map(str, lead_ids)),
             "fields": ",".join(fields),
             "batchSize": LEAD_PAGE,
         }
@@ -188,8 +189,7 @@ def _programs(api: Client, after: datetime | None) -> Iterator[list[Extracted]]:
 
 
 def _page(rows: Iterable[Extracted]) -> Iterator[list[Extracted]]:
-    page = sorted(rows, key=lambda row: row.updated_at)
-    if page:
+    if page := by_time(rows):
         yield page
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ingestion.connectors.extracted import Extracted
-from ingestion.connectors.polling import UpstreamRefusal, parse_time
+from ingestion.connectors.polling import UpstreamRefusal, parse_time, time_text
 from ingestion.connectors.salesforce import bulk
 from ingestion.connectors.salesforce.client import Client, connected
 from ingestion.errors.catalog import HandoffError
@@ -157,4 +157,4 @@ def _extracted(record: dict[str, Any], stamp: str) -> Extracted:
 
 def _literal(since: str) -> str:
     """A SOQL dateTime literal: milliseconds, UTC; cut, as the bound is inclusive."""
-    return parse_time(since).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return time_text(parse_time(since))
