@@ -143,11 +143,13 @@ def configure_logging() -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
+    # Bytes and kept loggers: a line for every request is a tenth of what a small one costs
+    # (https://www.structlog.org/en/stable/performance.html).
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(_dump_line)],
+        processors=[*shared, structlog.processors.JSONRenderer(_dump)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler()
     handler.setFormatter(
@@ -162,5 +164,9 @@ def configure_logging() -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
+def _dump(value: Any, **_: Any) -> bytes:
+    return orjson.dumps(value, default=repr)
+
+
 def _dump_line(value: Any, **_: Any) -> str:
-    return orjson.dumps(value, default=repr).decode()
+    return _dump(value).decode()
