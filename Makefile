@@ -4,10 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := uv==0.13.9
 STAMP  := $(VENV)/.installed
-# State of the build checks; apart from the state you work with.
-CI_HOME := .handoff/checks
 
-.PHONY: demo test lint types imports generated contracts unit services dbt-build prove bench generate install clean help
+.PHONY: demo test lint types imports generated contracts unit services prove bench generate install clean help
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -25,7 +23,7 @@ $(STAMP): pyproject.toml uv.lock
 demo: $(STAMP)   ## the whole flow on a simulated company
 	@$(BIN)/handoff demo
 
-test: lint types imports generated contracts unit dbt-build ## everything CI checks
+test: lint types imports generated contracts unit ## everything CI checks
 	@echo "all checks passed"
 
 lint: $(STAMP)
@@ -52,19 +50,15 @@ generate: $(STAMP) ## derive it anew
 	$(BIN)/python -m ingestion.errors.generate
 	$(BIN)/python -m models.policies.generate
 
+# In the order of their names: sorted by their number of tests, the longest files of all, which have few, would come last.
 unit: $(STAMP) services
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # Servers that tests run against for real and PyPI does not have. Who is not root installs them by hand, or their tests are skipped.
 services:        ## redis-server, by apt where we may
 	@command -v redis-server > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
 	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server > /dev/null; } \
 	  || echo "redis-server is not installed: the tests that need it are skipped"
-
-# The real models on a real run's data: every unit test and data test, after the demo filled the warehouse.
-dbt-build: $(STAMP)
-	HANDOFF_HOME=$(CI_HOME) $(BIN)/handoff demo --json > /dev/null
-	HANDOFF_HOME=$(CI_HOME)/demo $(BIN)/python -m orchestration.dbt_command build
 
 prove: $(STAMP)  ## the long proofs: many runs, many crashes
 	$(BIN)/pytest -q -m prove --timeout 3600
