@@ -46,6 +46,8 @@ desired as (
         assignments.sla_due_at,
         people.person_id,
         reps.salesforce_user_id as owner_salesforce_id,
+        -- A date without a zone is read as one of the place where it is read.
+        coalesce({{ local_time('assignments.sla_due_at', 'reps.time_zone') }}, assignments.sla_due_at at time zone 'UTC') as due_locally_at,
         coalesce(targets.lead_record_id, targets.contact_record_id) as who_id,
         -- Task.Subject holds 255 characters.
         'Call '
@@ -71,7 +73,7 @@ written as (
             'Status', 'Not Started',
             'Priority', 'High',
             'OwnerId', owner_salesforce_id,
-            'ActivityDate', strftime(sla_due_at at time zone 'UTC', '%Y-%m-%d'),
+            'ActivityDate', strftime(due_locally_at, '%Y-%m-%d'),
             'ReminderDateTime', {{ salesforce_instant('sla_due_at') }},
             'WhoId', who_id
         ) as varchar) as payload,
