@@ -3,51 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from typing import Any
 
 import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 
+# Name in SQL: module of ingestion.normalize, name there, number of texts it takes. All take columns whole and give a column of texts.
+FUNCTIONS = {
+    "normalize_email": ("emails", "normalize_emails", 1),
+    "email_refusal": ("emails", "email_refusals", 1),
+    "canonical_email": ("emails", "canonical_emails", 2),
+    "normalize_phone": ("phones", "normalize_phones", 2),
+    "phone_refusal": ("phones", "phone_refusals", 2),
+    "registrable_domain": ("domains", "registrable_domains", 1),
+    "domain_kind": ("domains", "domain_kinds", 1),
+}
+
 
 class Plugin(BasePlugin):
-    """Adds `normalize_email(text)` and `normalize_phone(text, region)`, both null for what links nobody, `registrable_domain(text)` and
-    `domain_kind(text)`, both null for what is no domain. All but the telephone's take columns whole."""
+    """Adds the functions of FUNCTIONS. Each gives null for what it can say nothing of."""
 
     def configure_connection(self, conn: Any) -> None:
         """Register the functions on a connection dbt has just opened."""
-        from ingestion.normalize.phones import normalize_phone
-
-        columns = {
-            "normalize_email": _normalize_emails,
-            "registrable_domain": _registrable_domains,
-            "domain_kind": _domain_kinds,
-        }
         # A file that was held open since the last run has them still.
         with contextlib.suppress(duckdb.CatalogException):
-            for name, function in columns.items():
+            for name, (module, function, arity) in FUNCTIONS.items():
                 conn.create_function(
-                    name, function, ["VARCHAR"], "VARCHAR", type="arrow", null_handling="special"
-                )
-            conn.create_function(
-                "normalize_phone", normalize_phone, ["VARCHAR", "VARCHAR"], "VARCHAR",
-                null_handling="special",
-            )  # fmt: skip
+                    name, _late(module, function, arity), ["VARCHAR"] * arity, "VARCHAR",
+                    type="arrow", null_handling="special",
+                )  # fmt: skip
 
 
-# Functions of this module: DuckDB evaluates the annotations of what it registers, and keeps them no longer than its connection.
-def _normalize_emails(values: Any) -> Any:
-    from ingestion.normalize.emails import normalize_emails
+def _late(module: str, function: str, arity: int) -> Any:
+    """The function, its module imported when it is first called: most batches call few of them. DuckDB counts the parameters."""
 
-    return normalize_emails(values)
+    def of_one(first: Any) -> Any:
+        return getattr(importlib.import_module(f"ingestion.normalize.{module}"), function)(first)
 
+    def of_two(first: Any, second: Any) -> Any:
+        found = getattr(importlib.import_module(f"ingestion.normalize.{module}"), function)
+        return found(first, second)
 
-def _registrable_domains(values: Any) -> Any:
-    from ingestion.normalize.domains import registrable_domains
-
-    return registrable_domains(values)
-
-
-def _domain_kinds(values: Any) -> Any:
-    from ingestion.normalize.domains import domain_kinds
-
-    return domain_kinds(values)
+    return of_one if arity == 1 else of_two
