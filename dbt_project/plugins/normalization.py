@@ -18,6 +18,9 @@ FUNCTIONS = {
     "phone_refusal": ("phones", "phone_refusals", 2),
     "registrable_domain": ("domains", "registrable_domains", 1),
     "domain_kind": ("domains", "domain_kinds", 1),
+    "name_key": ("names", "name_keys", 1),
+    "given_name_keys": ("names", "given_names", 1),
+    "company_key": ("companies", "company_keys", 1),
 }
 
 
