@@ -18,6 +18,10 @@ FUNCTIONS = {
     "phone_refusal": ("phones", "phone_refusals", 2),
     "registrable_domain": ("domains", "registrable_domains", 1),
     "domain_kind": ("domains", "domain_kinds", 1),
+    "referrer_medium": ("referrers", "referrer_media", 1),
+    "referrer_source": ("referrers", "referrer_sources", 1),
+    "referrer_term": ("referrers", "referrer_terms", 1),
+    "visit_channel": ("channels", "visit_channels", 5),
     "name_key": ("names", "name_keys", 1),
     "given_name_keys": ("names", "given_names", 1),
     "company_key": ("companies", "company_keys", 1),
@@ -41,11 +45,11 @@ class Plugin(BasePlugin):
 def _late(module: str, function: str, arity: int) -> Any:
     """The function, its module imported when it is first called: most batches call few of them. DuckDB counts the parameters."""
 
-    def of_one(first: Any) -> Any:
-        return getattr(importlib.import_module(f"ingestion.normalize.{module}"), function)(first)
+    def found() -> Any:
+        return getattr(importlib.import_module(f"ingestion.normalize.{module}"), function)
 
-    def of_two(first: Any, second: Any) -> Any:
-        found = getattr(importlib.import_module(f"ingestion.normalize.{module}"), function)
-        return found(first, second)
-
-    return of_one if arity == 1 else of_two
+    return {
+        1: lambda first: found()(first),
+        2: lambda first, second: found()(first, second),
+        5: lambda first, second, third, fourth, fifth: found()(first, second, third, fourth, fifth),
+    }[arity]

@@ -44,6 +44,8 @@ def host_of(value: str | None) -> str | None:
     return text if _HOST.fullmatch(text) else None
 
 
+# A column comes in pieces of two thousand rows; the domains in them are mostly the same.
+@functools.lru_cache(maxsize=100_000)
 def registrable_domain(value: str | None) -> str | None:
     """Domain that was registered by whoever owns `value` (a host, address or URL): the public suffix and one label, in ASCII.
 
@@ -55,6 +57,12 @@ def registrable_domain(value: str | None) -> str | None:
     return _suffixes().privatesuffix(host) if host else None
 
 
+def public_suffix(host: str) -> str | None:
+    """Public suffix of `host` (as `host_of` gives it): what its registrable domain ends in."""
+    return _suffixes().publicsuffix(host)
+
+
+@functools.lru_cache(maxsize=100_000)
 def domain_kind(value: str | None) -> str | None:
     """Whose mailboxes `value` (a host, address or URL) has: `disposable`, `free` or `business`; None for what has no registrable domain.
 
@@ -77,12 +85,21 @@ def domain_kind(value: str | None) -> str | None:
 
 def registrable_domains(values: pa.ChunkedArray | pa.Array) -> pa.Array:
     """`registrable_domain` of each of `values` (strings)."""
-    return each_distinct(values, registrable_domain)
+    return each_distinct(_without_local_parts(values), registrable_domain)
 
 
 def domain_kinds(values: pa.ChunkedArray | pa.Array) -> pa.Array:
     """`domain_kind` of each of `values` (strings)."""
-    return each_distinct(values, domain_kind)
+    return each_distinct(_without_local_parts(values), domain_kind)
+
+
+def _without_local_parts(values: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """What follows the last @ of addresses: a column of them has many names at few domains."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    strings = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return pc.replace_substring_regex(strings.cast(pa.string()), r"^[^/?#\\]*@", "")
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from ingestion.normalize.folding import fold
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from nameparser.config import Constants
     from nicknames import NickNamer
 
 # Two words of letters: what nearly every name is, and what nameparser needs a millisecond to say.
@@ -65,7 +66,7 @@ def _bare(text: str) -> str | None:
 
 
 @functools.cache
-def _constants() -> object:
+def _constants() -> Constants:
     from nameparser.config import Constants
 
     constants = Constants()
