@@ -21,6 +21,7 @@ FUNCTIONS = {
     "referrer_medium": ("referrers", "referrer_media", 1),
     "referrer_source": ("referrers", "referrer_sources", 1),
     "referrer_term": ("referrers", "referrer_terms", 1),
+    "canonical_url": ("urls", "canonical_urls", 1),
     "visit_channel": ("channels", "visit_channels", 5),
     "name_key": ("names", "name_keys", 1),
     "given_name_keys": ("names", "given_names", 1),

@@ -18,6 +18,7 @@ PACKAGES = (
     "nicknames",
     "phonenumbers",
     "publicsuffixlist",
+    "url-normalize",
 )
 
 
