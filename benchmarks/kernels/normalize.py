@@ -32,7 +32,8 @@ def _case(
     import duckdb
     import pyarrow as pa
 
-    connection = duckdb.connect(config={"enable_progress_bar": False})
+    connection = duckdb.connect()
+    connection.execute("set enable_progress_bar = false")
     _plugin().configure_connection(connection)
     columns = dict(zip("abcde", zip(*rows, strict=True), strict=False))
     connection.register("given", pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}))  # fmt: skip
