@@ -26,7 +26,7 @@ from models.policies.load import load_policies
 from models.policies.rows import active_email_rules
 from tests.unit.test_normalize import vectors
 
-# Two valid vectors carry a display name, four invalid ones say that none is allowed: see tests/unit/README.md.
+# Two valid vectors carry a display name, four invalid ones say that none is allowed: see NORMALIZE_VECTORS.md.
 WITH_DISPLAY_NAME = {
     "MyName <me@example.org>",
     '"My.\\"Na\\\\me\\".Is" <"me \\" \\\\ me"@example.org>',
