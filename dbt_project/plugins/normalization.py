@@ -16,6 +16,7 @@ FUNCTIONS = {
     "canonical_email": ("emails", "canonical_emails", 2),
     "normalize_phone": ("phones", "normalize_phones", 2),
     "phone_refusal": ("phones", "phone_refusals", 2),
+    "country_code": ("countries", "country_codes", 1),
     "registrable_domain": ("domains", "registrable_domains", 1),
     "domain_kind": ("domains", "domain_kinds", 1),
     "referrer_medium": ("referrers", "referrer_media", 1),

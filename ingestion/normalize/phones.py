@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ingestion.normalize.countries import country_code
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 def normalize_phone(value: str | None, region: str | None) -> str | None:
-    """E.164 form of `value` read as dialled in `region` (ISO 3166-1 alpha-2), or None when it is no valid number there.
+    """E.164 form of `value` read as dialled in `region` (a country, as `country_code` reads it), or None when it is no valid number there.
 
     Numbering plans are libphonenumber's. Without a region only numbers with an international prefix can be read.
     """
@@ -73,9 +75,8 @@ def _parsed(value: str | None, region: str | None) -> Any:
         return "empty"
     import phonenumbers
 
-    code = region.strip().upper() if region else None
     try:
-        return phonenumbers.parse(value, code if code and len(code) == 2 else None)
+        return phonenumbers.parse(value, country_code(region))
     except phonenumbers.NumberParseException as error:
         return {
             error.INVALID_COUNTRY_CODE: "region_unknown",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 # Libraries and lists whose next release may read a value differently.
 PACKAGES = (
+    "babel",
     "cleanco",
     "disposable-email-domains",
     "email-validator",

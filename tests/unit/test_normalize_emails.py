@@ -123,6 +123,8 @@ def test_spellings_of_one_mailbox_are_one(address: str, canonical: str) -> None:
     ("spelled", "region", "reason"),
     [
         ("030 901820", "DE", None),
+        ("030 901820", "Germany", None),
+        ("030 901820", "Atlantis", "region_unknown"),
         (None, "DE", None),
         ("", "DE", "empty"),
         ("on request", "DE", "no_number"),
