@@ -498,7 +498,7 @@ def _activities(world: World) -> dict[str, str]:
         " || case when form_draw < 0.05 then '?gclid=' || number else '' end end",
         "referrer": f"case when {kind} = 'page_view' then case when source_draw < 0.35 then 'https://www.google.com/'"
         " when source_draw < 0.45 then 'https://www.linkedin.com/' when source_draw < 0.5 then 'https://partner.example.org/' end end",
-        "utm_source": f"case when {paid} then 'google' end",
+        "utm_source": f"case when {paid} then case when source_draw < 0.15 then 'google' else 'linkedin' end end",
         "utm_medium": f"case when {paid} then case when source_draw < 0.15 then 'cpc' else 'paid_social' end end",
         "utm_campaign": f"case when {paid} then 'campaign-' || cast(floor(campaign_draw * {CAMPAIGNS}) as integer) end",
         "campaign_id": f"case when campaign_draw < 0.3 then 'campaign-' || cast(floor(campaign_draw * {CAMPAIGNS}) as integer) end",

@@ -9,7 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ingestion.errors.catalog import HandoffError
+from ingestion.normalize.emails import canonical_email, normalize_email
 from ingestion.settings import Settings
+from models.policies.load import load_policies
+from models.policies.rows import active_email_rules
 from orchestration.serving import open_serving
 
 if TYPE_CHECKING:
@@ -58,7 +61,7 @@ class Explanation:
 def explain_person(settings: Settings, who: str, *, as_of: datetime | None = None) -> Explanation:
     """Explain the person with this e-mail address (any spelling any record has) or person_id; raises NOT_FOUND."""
     with contextlib.closing(open_serving(settings)) as connection:
-        person = _find(connection, who)
+        person = _find(settings, connection, who)
         instant = as_of or datetime.now(UTC)
         values = {"person_id": person["person_id"], "as_of": instant}
         contributions = _rows(connection, _CONTRIBUTIONS, values)
@@ -110,7 +113,7 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
         )
 
 
-def _find(connection: duckdb.DuckDBPyConnection, who: str) -> Row:
+def _find(settings: Settings, connection: duckdb.DuckDBPyConnection, who: str) -> Row:
     people = _rows(
         connection,
         "select * from marts.dim_people where person_id = $who",
@@ -124,6 +127,16 @@ def _find(connection: duckdb.DuckDBPyConnection, who: str) -> Row:
             "where lower(people.email) = $who or (records.record_type = 'email' and records.record_id = $who) "
             "or contains(records.evidence, '\"identifier_value\":\"' || $who || '\"')",
             {"who": who.strip().lower()},
+        )
+    address = normalize_email(who)
+    if not people and address:
+        # A spelling nobody typed, of a mailbox somebody has.
+        policies = load_policies(settings.policies, further_systems=settings.extra_systems)
+        people = _rows(
+            connection,
+            "select distinct people.* from marts.dim_people as people join marts.entity_map as records using (person_id) "
+            "where contains(records.evidence, '\"identifier_value\":\"' || $who || '\"')",
+            {"who": canonical_email(address, active_email_rules(policies))},
         )
     if not people:
         raise HandoffError(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ingestion import time_zones
 from ingestion.errors.catalog import HandoffError
+from ingestion.normalize.release import release as normalize_release
 from ingestion.settings import Settings
 from orchestration.subscribers import ATTEMPTS_DDL
 
@@ -549,8 +550,8 @@ def hash_policies(active: Iterable[tuple[str, str, str]]) -> str:
 
 
 def _code_hash(parsed: Manifest) -> str:
-    """Hash of everything that decides what the models compute: their SQL, the macros, the seeds and the time-zone database."""
-    digest = hashlib.sha256(time_zones.release().encode())
+    """Hash of everything that decides what the models compute: their SQL, the macros, the seeds, the time-zone database and what normalises."""
+    digest = hashlib.sha256(f"{time_zones.release()}{normalize_release()}".encode())
     for node in sorted(parsed.nodes.values(), key=lambda item: item.unique_id):
         if node.resource_type in ("model", "seed"):
             digest.update(f"{node.unique_id}{node.checksum.checksum}".encode())

@@ -1,22 +1,30 @@
-{# Marketing channel of an activity, by what it carries itself before what its campaign says (names after the GA4 default channel groups). #}
+{# Marketing channel of an activity: what it carries itself, then what its campaign says, then the page it came from. Names and rules are the
+   GA4 default channel groups' (visit_channel, ingestion.normalize.channels), and what a campaign or webinar calls itself. #}
 {% macro channel_of(activity, campaign_channel) -%}
-    case
-        when {{ activity }}.activity_type in ('email_click', 'email_open') or lower({{ activity }}.utm_medium) = 'email' then 'email'
-        when lower({{ activity }}.utm_medium) in ('cpc', 'ppc', 'paidsearch', 'paid_search') then 'paid_search'
-        when lower({{ activity }}.utm_medium) in ('paid_social', 'paidsocial', 'cpm') then 'paid_social'
-        when lower({{ activity }}.utm_medium) in ('social', 'organic_social') then 'organic_social'
-        when lower({{ activity }}.utm_medium) = 'display' then 'display'
-        when {{ activity }}.utm_medium is not null then lower({{ activity }}.utm_medium)
-        when {{ campaign_channel }} is not null then lower({{ campaign_channel }})
-        when {{ activity }}.activity_type = 'webinar_attend' then 'webinar'
-        when {{ is_referred_by(activity, 'google|bing|duckduckgo|yahoo|ecosia') }} then 'organic_search'
-        when {{ is_referred_by(activity, 'linkedin|facebook|twitter|x|instagram|youtube') }} then 'organic_social'
-        when coalesce({{ activity }}.referrer, '') <> '' then 'referral'
-        else 'direct'
-    end
+    coalesce(
+        case when {{ activity }}.activity_type in ('email_click', 'email_open') then 'email' end,
+        nullif({{ stated_channel(activity) }}, 'unassigned'),
+        {{ channel_name(campaign_channel) }},
+        case when {{ activity }}.activity_type = 'webinar_attend' then 'webinar' end,
+        visit_channel(null, null, null, {{ activity }}.referrer, split_part({{ activity }}.url, '?', 1)),
+        {{ stated_channel(activity) }},
+        'direct'
+    )
 {%- endmacro %}
 
-{# Whether the referring host is one of the named sites in any top-level domain: the name as a whole label, or netflix.com would be x.com. #}
-{% macro is_referred_by(activity, sites) -%}
-    regexp_matches(coalesce({{ activity }}.referrer, ''), '(?i)^([a-z]+://)?([^/?#]*\.)?({{ sites }})(\.[a-z]{2,3}){1,2}([:/?#]|$)')
+{# What the parameters of the campaign say; null where there are none. #}
+{% macro stated_channel(activity) -%}
+    visit_channel({{ activity }}.utm_source, {{ activity }}.utm_medium, {{ activity }}.utm_campaign, null, {{ activity }}.url)
+{%- endmacro %}
+
+{# The name of a channel as a system writes it: HubSpot's sources are the same groups in words of its own. #}
+{% macro channel_name(stated) -%}
+    case lower(replace(trim({{ stated }}), ' ', '_'))
+        when '' then null
+        when 'social_media' then 'organic_social'
+        when 'direct_traffic' then 'direct'
+        when 'email_marketing' then 'email'
+        when 'referrals' then 'referral'
+        else lower(replace(trim({{ stated }}), ' ', '_'))
+    end
 {%- endmacro %}

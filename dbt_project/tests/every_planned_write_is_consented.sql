@@ -1,3 +1,4 @@
+-- depends_on: {{ source('raw_policies', 'identity_email_rules') }}
 -- From the statements themselves and not from int_consents__destinations: the last gate before a person's data leaves.
 with planned as (
     select
@@ -36,7 +37,7 @@ addresses as (
 stated_for_addresses as (
     select
         {{ guid(["'consent'", 'consent_record_id']) }} as consent_id,
-        normalize_email(email) as address,
+        {{ canonical_address('normalize_email(email)') }} as address,
     from {{ ref('stg_events__consents') }}
     where contact_id is null
 ),

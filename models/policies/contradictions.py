@@ -396,6 +396,15 @@ def _identity(policy: IdentityPolicy, pattern_fault: PatternCheck) -> Iterator[F
             f"both have priority {priority}",
             "Number them 1, 2, 3 by strength of evidence.",
         )
+    ruled = [
+        (index, domain) for index, rule in enumerate(policy.email_rules) for domain in rule.domains
+    ]
+    for later, _, domain in _repeated(domain for _, domain in ruled):
+        yield Fault(
+            ("email_rules", ruled[later][0], "domains"),
+            f"domain '{domain}' occurs twice in email_rules",
+            "Keep it under one provider: an address has one canonical form.",
+        )
     for index, _, system in _repeated(policy.system_priority):
         yield Fault(
             ("system_priority", index), f"system '{system}' occurs twice", "Name each system once."

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 COUNTRY_PATTERN = r"^[A-Z]{2}$"
+DOMAIN_PATTERN = r"^([a-z0-9-]+\.)+[a-z0-9-]+$"
 EMAIL_PATTERN = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 VERSION_PATTERN = r"^v[1-9][0-9]*$"
@@ -181,10 +182,35 @@ class BlockedValue(Part):
     )
 
 
+Domain = Annotated[str, StringConstraints(pattern=DOMAIN_PATTERN)]
+
+
+class EmailRule(Part):
+    """Spellings of an address that come to one mailbox at a provider, as the provider itself says.
+    They are one identifier; mail goes to the address as it was typed."""
+
+    provider: Text = Field(description="Name for people.")
+    domains: Annotated[tuple[Domain, ...], Field(min_length=1)] = Field(
+        description="Domains of the provider, lower case."
+    )
+    is_one_domain: bool = Field(
+        False, description="true: the same name at each domain is the same mailbox."
+    )
+    ignores_dots: bool = Field(False, description="true: a.da@ and ada@ are one mailbox.")
+    tag_separator: Literal["+", "-", "="] | None = Field(
+        None, description="Starts a tag: with +, ada+news@ and ada@ are one mailbox."
+    )
+    has_subdomains: bool = Field(
+        False, description="true: anything@ada.<domain> comes to ada@<domain>."
+    )
+    source: Text = Field(description="Page on which the provider says so.")
+
+
 class IdentityPolicy(PolicyDocument):
     """When two records are the same person, and whose values win when they are."""
 
     identifiers: tuple[Identifier, ...]
+    email_rules: tuple[EmailRule, ...] = ()
     blocked_values: tuple[BlockedValue, ...] = ()
     shared_mailboxes: tuple[Text, ...] = Field(
         (), description="Parts before the @ that belong to a team; they never link people."

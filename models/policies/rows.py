@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ingestion.normalize.emails import EmailRule
 from models.policies.documents import (
     ConsentPolicy,
     FitRule,
@@ -79,6 +80,15 @@ POLICY_COLUMNS: dict[str, dict[str, str]] = {
         "priority": "integer",
         "max_records": "integer",
         "is_linking": "boolean",
+    },
+    "identity_email_rules": {
+        **_KEY,
+        "provider": "text",
+        "domain": "text",
+        "canonical_domain": "text",
+        "ignores_dots": "boolean",
+        "tag_separator": "text?",
+        "has_subdomains": "boolean",
     },
     "identity_blocked_values": {**_KEY, "identifier_type": "text", "pattern": "text"},
     "identity_shared_mailboxes": {**_KEY, "local_part": "text"},
@@ -158,6 +168,21 @@ def policy_tables(policies: Policies) -> dict[str, pa.Table]:
                 rows[table].append({"version": version.version, "is_active": is_active, **row})
     schemas = policy_schemas()
     return {table: pa.Table.from_pylist(rows[table], schema=schemas[table]) for table in rows}
+
+
+def active_email_rules(policies: Policies) -> dict[str, EmailRule]:
+    """What the active identity policy says of mail providers, by domain."""
+    active = policies.versions["identity"][policies.active["identity"]]
+    return {
+        row["domain"]: EmailRule(
+            row["canonical_domain"],
+            row["ignores_dots"],
+            row["tag_separator"],
+            row["has_subdomains"],
+        )
+        for table, row in _rows(active)
+        if table == "identity_email_rules"
+    }
 
 
 def _rows(version: PolicyVersion) -> Iterator[tuple[str, Row]]:
@@ -270,6 +295,19 @@ def _identity_rows(document: IdentityPolicy) -> Iterator[tuple[str, Row]]:
                 "is_linking": identifier.links,
             },
         )
+    for rule in document.email_rules:
+        for domain in rule.domains:
+            yield (
+                "identity_email_rules",
+                {
+                    "provider": rule.provider,
+                    "domain": domain,
+                    "canonical_domain": rule.domains[0] if rule.is_one_domain else domain,
+                    "ignores_dots": rule.ignores_dots,
+                    "tag_separator": rule.tag_separator,
+                    "has_subdomains": rule.has_subdomains,
+                },
+            )
     for blocked in document.blocked_values:
         row = {"identifier_type": blocked.type, "pattern": blocked.pattern}
         yield "identity_blocked_values", row

@@ -48,6 +48,7 @@ POLICY_TABLES = (
     "routing_weights",
     "identity_versions",
     "identity_identifiers",
+    "identity_email_rules",
     "identity_blocked_values",
     "identity_shared_mailboxes",
     "identity_system_priority",

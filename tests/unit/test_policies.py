@@ -140,6 +140,9 @@ REFUSED = {
     "identifier twice": (
         "identity/v1.yml", "{type: phone, priority: 3", "{type: email, priority: 3", 0,
         "'email' occurs twice"),
+    "mail domain twice": (
+        "identity/v1.yml", "[fastmail.com, fastmail.fm]", "[fastmail.com, gmail.com]", 0, "'gmail.com'",
+    ),
     "priority twice": ("identity/v1.yml", "priority: 3", "priority: 2", 0, "priority 2"),
     "blocked value with a bad pattern": (
         "identity/v1.yml", "'@(example|test|invalid|localhost)$'", "'@('", 0, "'@('"),

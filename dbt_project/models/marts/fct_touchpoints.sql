@@ -46,12 +46,12 @@ from_sources as (
         people.person_id,
         people.account_id,
         'first_contact' as touchpoint_type,
-        lower(people.original_source) as channel,
+        {{ channel_name('people.original_source') }} as channel,
         people.campaign_id,
         people.first_seen_at as occurred_at,
     from people
     where
-        people.original_source is not null
+        {{ channel_name('people.original_source') }} is not null
         and people.person_id not in (select person_id from from_activities)
 )
 

@@ -1,6 +1,7 @@
 {{ config(materialized='incremental', incremental_strategy='append', indexes=[{'columns': ['raw_value']}]) }}
 
 -- depends_on: {{ ref('int_batch__changed_records') }}
+-- depends_on: {{ source('raw_policies', 'identity_email_rules') }}
 -- A value is normalised once, whatever number of records carries it.
 with contacts as (
     select * from {{ ref('int_contacts__current') }}
@@ -19,24 +20,13 @@ records as (
 ),
 
 spelled as (
-    select
-        'email' as identifier_type,
-        email as raw_value,
-        '' as region,
-    from contacts
-    union
-    select
-        'email' as identifier_type,
-        record_id as raw_value,
-        '' as region,
-    from records
-    where record_type = 'email'
-    union
-    select
-        'phone' as identifier_type,
-        phone as raw_value,
-        coalesce(country, '') as region,
-    from contacts
+    select distinct
+        identifier_type,
+        raw_value,
+        region,
+    from (
+        {{ spelled_identifiers('contacts', 'records') }}
+    ) as stated
 ),
 
 unseen as (
@@ -48,14 +38,32 @@ unseen as (
             where raw_value in (select spelled.raw_value from spelled)
         )
     {% endif %}
+),
+
+normalized as (
+    select
+        *,
+        case identifier_type
+            when 'email' then normalize_email(raw_value)
+            else normalize_phone(raw_value, region)
+        end as normal_value,
+    from unseen
 )
 
+-- What is no identifier keeps its spelling and says why; without a linking value it links nobody.
 select
     identifier_type,
     raw_value,
     region,
+    normal_value,
     case identifier_type
-        when 'email' then normalize_email(raw_value)
-        else normalize_phone(raw_value, region)
-    end as normal_value,
-from unseen
+        when 'email' then {{ canonical_address('normal_value') }}
+        else normal_value
+    end as linking_value,
+    case when identifier_type = 'email' then domain_kind(normal_value) end as domain_kind,
+    case
+        when normal_value is not null then null
+        when identifier_type = 'email' then email_refusal(raw_value)
+        else phone_refusal(raw_value, region)
+    end as refusal,
+from normalized

@@ -24,27 +24,7 @@ records as (
 ),
 
 spelled as (
-    select
-        record_key,
-        'email' as identifier_type,
-        email as raw_value,
-        '' as region,
-    from contacts
-    union all
-    select
-        record_key,
-        'email' as identifier_type,
-        record_id as raw_value,
-        '' as region,
-    from records
-    where record_type = 'email'
-    union all
-    select
-        record_key,
-        'phone' as identifier_type,
-        phone as raw_value,
-        coalesce(country, '') as region,
-    from contacts
+    {{ spelled_identifiers('contacts', 'records') }}
 ),
 
 normal_forms as (
@@ -59,7 +39,7 @@ normalized as (
     select
         spelled.record_key,
         spelled.identifier_type,
-        normal_forms.normal_value as identifier_value,
+        normal_forms.linking_value as identifier_value,
     from spelled
     inner join normal_forms
         on
@@ -136,21 +116,39 @@ shared_mailboxes as (
 kinds as (
     select * from {{ source('raw_policies', 'identity_identifiers') }}
     where is_active
+),
+
+disposable as (
+    select distinct linking_value from normal_forms
+    where domain_kind = 'disposable'
+),
+
+-- Shared mailboxes (info@, sales@), throwaway mailboxes and blocked values link strangers: they may carry touchpoints, never identity.
+judged as (
+    select
+        carried.record_key,
+        carried.identifier_type,
+        carried.identifier_value,
+        kinds.max_records,
+        case
+            when not coalesce(kinds.is_linking, false) then 'kind_not_linking'
+            when {{ is_blocked('carried.identifier_type', 'carried.identifier_value') }} then 'blocked_value'
+            when carried.identifier_type <> 'email' then null
+            when split_part(split_part(carried.identifier_value, '@', 1), '+', 1) in (select local_part from shared_mailboxes)
+                then 'shared_mailbox'
+            when carried.identifier_value in (select linking_value from disposable) then 'disposable_domain'
+        end as refusal,
+    from carried
+    left join kinds on carried.identifier_type = kinds.identifier_type
+    where carried.identifier_value is not null
 )
 
 select
-    carried.record_key,
-    carried.identifier_type,
-    carried.identifier_value,
-    {{ hash64(['carried.identifier_type', 'carried.identifier_value']) }} as identifier_key,
-    kinds.max_records,
-    -- Shared mailboxes (info@, sales@) and blocked values link strangers: they may carry touchpoints, never identity.
-    coalesce(kinds.is_linking, false)
-    and not {{ is_blocked('carried.identifier_type', 'carried.identifier_value') }}
-    and not (
-        carried.identifier_type = 'email'
-        and split_part(carried.identifier_value, '@', 1) in (select local_part from shared_mailboxes)
-    ) as is_linking,
-from carried
-left join kinds on carried.identifier_type = kinds.identifier_type
-where carried.identifier_value is not null
+    record_key,
+    identifier_type,
+    identifier_value,
+    {{ hash64(['identifier_type', 'identifier_value']) }} as identifier_key,
+    max_records,
+    refusal is null as is_linking,
+    refusal,
+from judged
