@@ -56,6 +56,8 @@ POLICY_TABLES = (
     "sync_fields",
     "kpi_settings",
     "kpi_activity_types",
+    "accounts_versions",
+    "accounts_choices",
 )
 
 
