@@ -47,7 +47,9 @@ class Answer:
             "company": None,
         }
         if self.company is not None:
-            told = {name: value for name, value in asdict(self.company).items() if value is not None}
+            told = {
+                name: value for name, value in asdict(self.company).items() if value is not None
+            }
             if "annual_revenue_usd" in told:
                 told["annual_revenue_usd"] = str(told["annual_revenue_usd"])
             payload["company"] = told

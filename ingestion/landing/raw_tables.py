@@ -49,9 +49,7 @@ def event_tables() -> tuple[dict[str, pa.Schema], Hints]:
 
 def system_tables(system: str) -> tuple[dict[str, pa.Schema], Hints]:
     """Arrow schema and dlt hints of each `raw_<system>.<resource>` table; what providers of firmographics answered counts as a system."""
-    resources = (
-        answers.RESOURCES if system == answers.SYSTEM else catalog.source(system).RESOURCES
-    )
+    resources = answers.RESOURCES if system == answers.SYSTEM else catalog.source(system).RESOURCES
     schema = segment_schema()
     return (
         {resource: schema for resource in resources},
