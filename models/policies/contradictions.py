@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import pairwise
 from typing import Any
 
+from ingestion.enrichment import catalog as providers
 from models.policies.documents import (
     FIT_ATTRIBUTES,
     AccountsPolicy,
@@ -507,6 +508,14 @@ def _accounts(policy: AccountsPolicy) -> Iterator[Fault]:
     for location, names in lists.items():
         for index, _, name in _repeated(names):
             yield Fault((*location, index), f"'{name}' occurs twice", "Name each once.")
+    there_are = providers.names()
+    for index, name in enumerate(policy.enrichment.providers):
+        if name not in there_are:
+            yield Fault(
+                ("enrichment", "providers", index),
+                f"unknown provider '{name}'{known(name, there_are)}",
+                "Correct the name, or add the module to ingestion/enrichment/providers.",
+            )
     for index, domain in enumerate(policy.blocked_domains):
         if domain != domain.lower() or "@" in domain or "/" in domain or "." not in domain:
             yield Fault(
