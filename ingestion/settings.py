@@ -132,6 +132,14 @@ class Settings(BaseSettings):
         "", description="strptime format of days; empty = as each file shows."
     )
 
+    enrichment_files: Path | None = Field(
+        None, description="Folder of CSV files with firmographics by domain."
+    )
+    enrichment_url: str | None = Field(
+        None, description="Address of a service that answers firmographics for ?domain=."
+    )
+    enrichment_token: SecretStr | None = None
+
     caldav_url: str | None = None
     caldav_username: str | None = None
     caldav_password: SecretStr | None = None

@@ -13,6 +13,7 @@ from orchestration.assets.doors_out import (
 )
 from orchestration.assets.landing import (
     land_attempts,
+    land_enrichment,
     land_events,
     load_policies,
     poll_assets,
@@ -25,6 +26,7 @@ from orchestration.assets.transform import (
     published_keys,
     transform_assets,
 )
+from orchestration.enrichment_job import enrich_accounts
 from orchestration.hot_path import run_hot_path
 from orchestration.jobs import jobs
 from orchestration.rebuild import rebuild_warehouse
@@ -43,6 +45,7 @@ def defs() -> dg.Definitions:
             load_policies,
             land_events,
             land_attempts,
+            land_enrichment,
             *poll_assets(),
             transform_warehouse,
             serving_asset(published_keys(project)),
@@ -53,7 +56,12 @@ def defs() -> dg.Definitions:
         asset_checks=[validate_sync, test_warehouse],
         # Materialising from the UI too: a process per step costs seconds, and one process writes the warehouse.
         executor=dg.in_process_executor,
-        jobs=[*jobs(list(test_warehouse.check_keys)), run_hot_path, rebuild_warehouse],
+        jobs=[
+            *jobs(list(test_warehouse.check_keys)),
+            run_hot_path,
+            rebuild_warehouse,
+            enrich_accounts,
+        ],
         sensors=sensors(),
         schedules=schedules(),
     )

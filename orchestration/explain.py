@@ -1,4 +1,4 @@
-"""Answers "why": one person's records, links, points, crossings, owner and pushes, from the serving file; decides nothing."""
+"""Answers "why": one person's records, links, account, points, crossings, owner and pushes, from the serving file; decides nothing."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ class Explanation:
     as_of: datetime
     score: float
     records: list[Row]
+    account_matches: list[Row]
     contributions: list[Row]
     mqls: list[Row]
     assignments: list[Row]
@@ -77,6 +78,17 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
                     "from marts.entity_map where person_id = $person_id and valid_from <= $as_of::timestamptz "
                     "and (valid_to is null or valid_to > $as_of::timestamptz) order by first_received_at, system, record_id",
                     values,
+                )
+            ],
+            account_matches=[
+                {**row, "tie_breaks": json.loads(row["tie_breaks"] or "null")}
+                for row in _rows(
+                    connection,
+                    "select matches.account_id, accounts.name, accounts.domain, matches.evidence, matches.evidence_value, matches.decided_by, "
+                    "matches.tie_breaks, matches.rank, matches.is_chosen, accounts.has_own_record "
+                    "from marts.fct_account_matches as matches inner join marts.dim_accounts as accounts using (account_id) "
+                    "where matches.person_id = $person_id order by matches.rank",
+                    {"person_id": person["person_id"]},
                 )
             ],
             contributions=contributions,

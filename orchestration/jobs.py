@@ -9,6 +9,7 @@ import dagster as dg
 MICRO_BATCH = "run_micro_batch"
 HOT_PATH = "run_hot_path"
 REBUILD = "rebuild_warehouse"
+ENRICH = "enrich_accounts"
 TEST_WAREHOUSE = "test_warehouse_job"
 DATA_DOCS = "build_data_docs_job"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from orchestration.jobs import DATA_DOCS, MICRO_BATCH, TEST_WAREHOUSE
+from orchestration.jobs import DATA_DOCS, ENRICH, MICRO_BATCH, TEST_WAREHOUSE
 
 
 def schedules() -> list[dg.ScheduleDefinition]:
@@ -21,6 +21,12 @@ def schedules() -> list[dg.ScheduleDefinition]:
             job_name=TEST_WAREHOUSE,
             cron_schedule="20 * * * *",
             description="Runs every dbt data test.",
+        ),
+        dg.ScheduleDefinition(
+            name="enrich_hourly",
+            job_name=ENRICH,
+            cron_schedule="35 * * * *",
+            description="Asks providers of firmographics about the domains that are due.",
         ),
         dg.ScheduleDefinition(
             name="build_data_docs_daily",

@@ -22,6 +22,7 @@ from ingestion.errors.catalog import HandoffError
 from ingestion.log.owner import open_reader
 from ingestion.settings import Settings
 from orchestration.bulk_slices import BulkSlices
+from orchestration.enrichment import Enriching, is_configured
 from orchestration.instance import end_dead_runs, open_instance
 from orchestration.jobs import MAX_RUNTIME_SECONDS
 from orchestration.micro_batch import Batch, run_batch
@@ -164,6 +165,7 @@ class _Worker:
         # Whether there is a warehouse that the hot path can add to.
         self._is_made = False
         self._asking: Asking | None = None
+        self._enriching: Enriching | None = None
         self._answers: Answers | None = None
         self._swapped = False
         self._refreshed_at = float("-inf")
@@ -206,6 +208,7 @@ class _Worker:
                     # Looked at now and then: to look through all files of the models takes a moment.
                     self._rebuild_again_at = self._refreshed_at
                 self._forget_old_runs()
+                self._enrich_aside()
             self._on_batch(job.name, batch)
 
     def _rest(self) -> None:
@@ -309,7 +312,15 @@ class _Worker:
         """End the rebuild under way, if there is one, and let the warehouse go."""
         if self._rebuilding is not None:
             self._rebuilding.stop()
+        if self._enriching is not None:
+            self._enriching.give_up()
         self._warehouse.let_go()
+
+    def _enrich_aside(self) -> None:
+        """Ask about companies that are due, after people's file is made; the next whole micro-batch lands what was answered meanwhile."""
+        if self._enriching is not None and self._enriching.is_under_way:
+            return
+        self._enriching = Enriching(self._settings) if is_configured(self._settings) else None
 
     def _mark(self) -> Mark:
         reader = self._reader

@@ -26,7 +26,7 @@
 
 {# Accounts a batch says something of. #}
 {% macro accounts_stated() -%}
-    {% for accounts in ['stg_events__accounts', 'stg_hubspot__companies', 'stg_salesforce__accounts'] %}
+    {% for accounts in ['stg_events__accounts', 'stg_hubspot__companies', 'stg_salesforce__accounts', 'stg_enrichment__companies'] %}
     select
         system,
         record_id,

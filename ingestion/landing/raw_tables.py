@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ingestion.connectors import catalog
+from ingestion.enrichment import answers
 from ingestion.landing.archive import segment_schema
 from ingestion.landing.warehouse import Hints, RawSchema
 from ingestion.log.interface import LANES, Lane
@@ -47,8 +48,8 @@ def event_tables() -> tuple[dict[str, pa.Schema], Hints]:
 
 
 def system_tables(system: str) -> tuple[dict[str, pa.Schema], Hints]:
-    """Arrow schema and dlt hints of each `raw_<system>.<resource>` table."""
-    resources = catalog.source(system).RESOURCES
+    """Arrow schema and dlt hints of each `raw_<system>.<resource>` table; what providers of firmographics answered counts as a system."""
+    resources = answers.RESOURCES if system == answers.SYSTEM else catalog.source(system).RESOURCES
     schema = segment_schema()
     return (
         {resource: schema for resource in resources},
@@ -59,7 +60,7 @@ def system_tables(system: str) -> tuple[dict[str, pa.Schema], Hints]:
 def create_system_tables(settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
     """Create the tables of every system, configured or not, so that their staging models always
     run."""
-    for system in catalog.systems("source"):
+    for system in (*catalog.systems("source"), answers.SYSTEM):
         schemas, hints = system_tables(system)
         RawSchema(settings, connection, f"raw_{system}", schemas, hints).create_tables()
 

@@ -8,8 +8,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import pairwise
 from typing import Any
 
+from ingestion.enrichment import catalog as providers
 from models.policies.documents import (
     FIT_ATTRIBUTES,
+    AccountsPolicy,
     ConsentPolicy,
     FitRule,
     IdentityPolicy,
@@ -48,6 +50,8 @@ def contradictions(
             return list(_sync(document))
         case KpiPolicy():
             return list(_kpi(document, activity_types))
+        case AccountsPolicy():
+            return list(_accounts(document))
         case _:
             return []
 
@@ -71,6 +75,20 @@ def disagreements(
             )
             for index, system in enumerate(identity.system_priority)
             if system not in systems
+        )
+    if isinstance(accounts := documents.get("accounts"), AccountsPolicy):
+        sources = (*systems, *accounts.enrichment.providers)
+        faults += (
+            (
+                "accounts",
+                Fault(
+                    ("source_priority", index),
+                    f"unknown system '{system}'{known(system, sources)}",
+                    "Correct the name, or name the system in HANDOFF_SYSTEMS.",
+                ),
+            )
+            for index, system in enumerate(accounts.source_priority)
+            if system not in sources
         )
     sync, consent = documents.get("sync"), documents.get("consent")
     if isinstance(sync, SyncPolicy) and isinstance(consent, ConsentPolicy):
@@ -484,3 +502,33 @@ def _kpi(policy: KpiPolicy, activity_types: Collection[str]) -> Iterator[Fault]:
                 )
         for index, _, name in _repeated(names):
             yield Fault((section, index), f"'{name}' occurs twice", "Name each type once.")
+
+
+def _accounts(policy: AccountsPolicy) -> Iterator[Fault]:
+    lists: dict[Location, tuple[str, ...]] = {
+        ("joins",): policy.joins,
+        ("blocked_domains",): policy.blocked_domains,
+        ("match",): policy.match,
+        ("tie_breaks",): policy.tie_breaks,
+        ("source_priority",): policy.source_priority,
+        ("enrichment", "providers"): policy.enrichment.providers,
+        ("enrichment", "wanted"): policy.enrichment.wanted,
+    }
+    for location, names in lists.items():
+        for index, _, name in _repeated(names):
+            yield Fault((*location, index), f"'{name}' occurs twice", "Name each once.")
+    there_are = providers.names()
+    for index, name in enumerate(policy.enrichment.providers):
+        if name not in there_are:
+            yield Fault(
+                ("enrichment", "providers", index),
+                f"unknown provider '{name}'{known(name, there_are)}",
+                "Correct the name, or add the module to ingestion/enrichment/providers.",
+            )
+    for index, domain in enumerate(policy.blocked_domains):
+        if domain != domain.lower() or "@" in domain or "/" in domain or "." not in domain:
+            yield Fault(
+                ("blocked_domains", index),
+                f"blocked domain '{domain}' would never match",
+                "Write the registrable domain alone, in lower case: example.com.",
+            )

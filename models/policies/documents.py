@@ -299,6 +299,66 @@ class KpiPolicy(PolicyDocument):
     minimum_sample: int = Field(ge=1, description="With fewer cases no figure is shown.")
 
 
+JoinEvidence = Literal["system_id", "domain", "name_and_country"]
+MatchEvidence = Literal["stated", "exact_domain", "registrable_domain", "name_and_country"]
+TieBreak = Literal[
+    "trusted_record",
+    "newest_record",
+    "open_opportunity",
+    "customer",
+    "owner",
+    "recent_change",
+    "contact_count",
+    "oldest",
+]
+Firmographic = Literal["name", "industry", "employee_count", "annual_revenue_usd", "country"]
+
+
+class EnrichmentPolicy(Part):
+    """Who is asked about a company, when again, and how long they may take."""
+
+    providers: tuple[Name, ...] = Field(
+        (), description="Asked in this order until one knows the domain."
+    )
+    refresh_after_days: Positive = Field(description="Days an answer is good for.")
+    retry_unknown_after_days: Positive = Field(
+        description="Days after which a domain nobody knew is asked for again."
+    )
+    wanted: tuple[Firmographic, ...] = Field(
+        description="A company is asked for while one of these is unknown of it."
+    )
+    max_domains: int = Field(gt=0, description="Most domains asked for at a time.")
+    timeout_seconds: Positive = Field(description="Seconds one answer may take.")
+    failure_threshold: int = Field(
+        gt=0, description="Failures in a row after which a provider is left alone."
+    )
+    pause_seconds: Positive = Field(description="Seconds it is left alone for.")
+
+
+class AccountsPolicy(PolicyDocument):
+    """Which account records are one company, which company a person belongs to, and what others
+    may add to it."""
+
+    joins: tuple[JoinEvidence, ...] = Field(
+        description="What makes account records of any systems one account."
+    )
+    blocked_domains: tuple[Text, ...] = Field(
+        (),
+        description="Registrable domains of no single company; those of free and disposable "
+        "mailboxes never count anyway.",
+    )
+    match: tuple[MatchEvidence, ...] = Field(
+        min_length=1, description="What gives a person an account, strongest first."
+    )
+    tie_breaks: tuple[TieBreak, ...] = Field(
+        (), description="Among accounts found by the same kind of evidence, in this order."
+    )
+    source_priority: tuple[Name, ...] = Field(
+        (), description="Whose values of an account count, most trusted first."
+    )
+    enrichment: EnrichmentPolicy
+
+
 class Rollout(Part):
     """Which version of each kind decides now."""
 
@@ -312,5 +372,6 @@ KINDS: dict[str, type[PolicyDocument]] = {
     "consent": ConsentPolicy,
     "sync": SyncPolicy,
     "kpi": KpiPolicy,
+    "accounts": AccountsPolicy,
 }
 """Every kind of policy by the name of its folder."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingestion.normalize.emails import EmailRule
 from models.policies.documents import (
+    AccountsPolicy,
     ConsentPolicy,
     FitRule,
     IdentityPolicy,
@@ -127,6 +128,16 @@ POLICY_COLUMNS: dict[str, dict[str, str]] = {
         "minimum_sample": "integer",
     },
     "kpi_activity_types": {**_KEY, "role": "text", "activity_type": "text"},
+    "accounts_versions": {
+        **_KEY,
+        "refresh_after_days": "number",
+        "retry_unknown_after_days": "number",
+        "max_domains": "integer",
+        "timeout_seconds": "number",
+        "failure_threshold": "integer",
+        "pause_seconds": "number",
+    },
+    "accounts_choices": {**_KEY, "choice": "text", "name": "text", "priority": "integer"},
 }
 """Columns and kinds of every policy table; a kind that ends in ? may be null."""
 
@@ -210,6 +221,8 @@ def _rows(version: PolicyVersion) -> Iterator[tuple[str, Row]]:
                 yield "consent_rules", {**rule.model_dump(), "blocking_statuses": statuses}
         case SyncPolicy():
             yield from _sync_rows(document)
+        case AccountsPolicy():
+            yield from _accounts_rows(document)
         case KpiPolicy():
             yield "kpi_settings", _without_heading(document.model_dump())
             for role, names in (
@@ -315,6 +328,25 @@ def _identity_rows(document: IdentityPolicy) -> Iterator[tuple[str, Row]]:
         yield "identity_shared_mailboxes", {"local_part": mailbox}
     for priority, system in enumerate(document.system_priority, start=1):
         yield "identity_system_priority", {"system": system, "priority": priority}
+
+
+def _accounts_rows(document: AccountsPolicy) -> Iterator[tuple[str, Row]]:
+    enrichment = document.enrichment
+    columns = POLICY_COLUMNS["accounts_versions"]
+    settings = enrichment.model_dump()
+    yield "accounts_versions", {name: settings[name] for name in columns if name not in _KEY}
+    choices: dict[str, tuple[str, ...]] = {
+        "join": document.joins,
+        "blocked_domain": tuple(domain.lower() for domain in document.blocked_domains),
+        "match": document.match,
+        "tie_break": document.tie_breaks,
+        "source": document.source_priority,
+        "provider": enrichment.providers,
+        "wanted": enrichment.wanted,
+    }
+    for choice, names in choices.items():
+        for priority, name in enumerate(names, start=1):
+            yield "accounts_choices", {"choice": choice, "name": name, "priority": priority}
 
 
 def _sync_rows(document: SyncPolicy) -> Iterator[tuple[str, Row]]:

@@ -10,6 +10,7 @@ import dagster as dg
 
 from ingestion.connectors import catalog
 from ingestion.contracts.registry import RECORD_TABLES
+from ingestion.enrichment import answers
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing import events, polls
 from ingestion.landing.landed import Landed
@@ -57,6 +58,8 @@ POLICY_TABLES = (
     "sync_fields",
     "kpi_settings",
     "kpi_activity_types",
+    "accounts_versions",
+    "accounts_choices",
 )
 
 
@@ -269,6 +272,31 @@ def _landed_metadata(landed: Landed, table: str) -> dict[str, dg.MetadataValue |
     if landed.first_seq is not None and landed.last_seq is not None:
         metadata["batch_range"] = dg.MetadataValue.text(f"{landed.first_seq}..{landed.last_seq}")
     return metadata
+
+
+ENRICHMENT_KEY = table_key(f"raw_{answers.SYSTEM}", answers.RESOURCES[0])
+
+
+@dg.multi_asset(
+    name="land_enrichment",
+    specs=[raw_spec(f"raw_{answers.SYSTEM}", answers.RESOURCES[0], kinds={"dlt", "duckdb"})],
+    check_specs=[_contract_check(ENRICHMENT_KEY)],
+    pool=WAREHOUSE_POOL,
+)
+def land_enrichment(
+    context: dg.AssetExecutionContext,
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """What providers of firmographics have answered since the last batch, from the archive: nobody is asked here, so nobody is waited for."""
+    settings = Settings()
+    schema = f"raw_{answers.SYSTEM}"
+    with warehouse_writer(settings, wait_seconds=WRITER_WAIT_SECONDS):
+        landed = polls.land_archive(settings, answers.SYSTEM)
+        frames = _newest_frames(settings, schema, _landed_tables(landed, answers.RESOURCES))
+    [resource] = answers.RESOURCES
+    yield dg.MaterializeResult(
+        asset_key=ENRICHMENT_KEY, metadata=_landed_metadata(landed, resource)
+    )
+    yield _meets_contract(ENRICHMENT_KEY, "raw_records", frames.get(resource))
 
 
 def poll_assets() -> list[dg.AssetsDefinition]:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 from orchestration.cli import calendars, clients, contracts, quarantine, webhooks
+from orchestration.cli.enrich import enrich
 from orchestration.cli.output import EXIT_CHECKS, EXIT_OK, EXIT_OUTSIDE, AsJson, instant_of
 from orchestration.cli.output import print_json as _print_json
 
@@ -37,6 +38,7 @@ app.add_typer(clients.app)
 app.add_typer(contracts.app)
 app.add_typer(quarantine.app)
 app.add_typer(webhooks.app)
+app.command()(enrich)
 
 
 class OutputFormat(StrEnum):

@@ -328,6 +328,7 @@ def print_explanation(explanation: Explanation) -> None:
             f"  {record['system']}/{record['record_type']}/{record['record_id']}{gone}  linked by: {links or 'nothing: alone'}"
         )
 
+    _print_account(console, explanation)
     console.print(
         Text(
             f"\nWhy this score: {explanation.score:.1f} points as of {_when(explanation.as_of)}",
@@ -453,6 +454,39 @@ def print_latency(rows: Sequence[dict[str, Any]], hours: float) -> None:
         )
     )
     _print_latency(console, rows)
+
+
+# What set the person's account apart from the next, in words.
+_DECIDED_BY = {
+    "only_candidate": "no other account comes into question",
+    "own_record": "of the others nobody here keeps a record",
+    "evidence": "the evidence is stronger",
+    "trusted_record": "stated by the more trusted system",
+    "newest_record": "stated by the newest record",
+    "open_opportunity": "it has an open opportunity",
+    "customer": "it is a customer",
+    "owner": "it has an owner",
+    "recent_change": "it changed last",
+    "contact_count": "more contacts name it",
+    "oldest": "it is known for longer",
+    "account_id": "nothing else told them apart: the lower id",
+}
+
+
+def _print_account(console: Console, explanation: Explanation) -> None:
+    console.print(Text("\nWhy this account", style="bold"))
+    for match in explanation.account_matches:
+        name = match["name"] or match["domain"] or match["account_id"]
+        found = f"{match['evidence']} {match['evidence_value']}"
+        if match["is_chosen"]:
+            told = _DECIDED_BY.get(match["decided_by"], match["decided_by"])
+            console.print(f"  {name}  found by {found}; {told}", markup=False)
+        else:
+            console.print(f"  not {name}  found by {found}", style="dim", markup=False)
+    if not explanation.account_matches:
+        console.print(
+            "  none: no record names an account, and no account has the domain", style="dim"
+        )
 
 
 def _print_latency(console: Console, rows: Sequence[dict[str, Any]]) -> None:

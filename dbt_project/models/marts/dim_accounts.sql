@@ -2,6 +2,10 @@ with accounts as (
     select * from {{ ref('int_accounts__grouped') }}
 ),
 
+hierarchy as (
+    select * from {{ ref('int_accounts__hierarchy') }}
+),
+
 people as (
     select
         account_id,
@@ -13,6 +17,8 @@ people as (
 
 select
     accounts.account_id,
+    hierarchy.parent_account_id,
+    hierarchy.ultimate_parent_account_id,
     accounts.name,
     accounts.domain,
     accounts.industry,
@@ -20,9 +26,18 @@ select
     accounts.region,
     accounts.annual_revenue_usd,
     accounts.employee_count,
+    accounts.value_sources,
     accounts.record_count,
     coalesce(people.person_count, 0) as person_count,
+    hierarchy.hierarchy_depth,
+    hierarchy.is_in_parent_cycle,
+    accounts.has_open_opportunity,
+    accounts.is_customer,
+    accounts.has_owner,
+    accounts.has_own_record,
     accounts.is_deleted,
+    accounts.enriched_at,
     accounts.first_received_at,
 from accounts
+inner join hierarchy on accounts.account_id = hierarchy.account_id
 left join people on accounts.account_id = people.account_id

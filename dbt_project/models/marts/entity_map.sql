@@ -11,6 +11,7 @@
 -- depends_on: {{ ref('stg_events__accounts') }}
 -- depends_on: {{ ref('stg_hubspot__companies') }}
 -- depends_on: {{ ref('stg_salesforce__accounts') }}
+-- depends_on: {{ ref('stg_enrichment__companies') }}
 -- One account may change which of its group stands for all: of a batch that says something of any, all are compared.
 {% set with_accounts = not is_incremental() or has_rows(accounts_stated()) %}
 
@@ -38,13 +39,15 @@ accounts as (
     select * from {{ ref('int_accounts__current') }}
 ),
 
-account_domains as (
+chosen as (
     select
-        domain,
-        min(account_id) as account_id,
-    from accounts
-    where account_group like 'domain:%'
-    group by domain
+        person_id,
+        account_id,
+    from {{ ref('int_accounts__people') }}
+    {% if is_incremental() %}
+        where person_id in (select people.person_id from people)
+    {% endif %}
+    {{ looked_up() }}
 ),
 
 own as (
@@ -100,7 +103,7 @@ people_mapped as (
         people.record_type,
         people.record_id,
         people.person_id,
-        coalesce(stated.account_id, by_domain.account_id) as account_id,
+        chosen.account_id,
         coalesce(cast(linked.evidence as varchar), '[]') as evidence,
         coalesce(contacts.is_deleted, false) as is_deleted,
         coalesce(contacts.created_at, people.first_received_at) as valid_from,
@@ -108,10 +111,7 @@ people_mapped as (
     from people
     left join contacts on people.record_key = contacts.record_key
     left join linked on people.record_key = linked.record_key
-    left join accounts as stated
-        on people.system = stated.system and contacts.account_record_id = stated.record_id
-    left join account_domains as by_domain
-        on split_part(lower(coalesce(contacts.email, people.record_id)), '@', 2) = by_domain.domain
+    left join chosen on people.person_id = chosen.person_id
 ),
 
 {% if with_accounts %}
@@ -123,7 +123,7 @@ accounts_mapped as (
         record_id,
         cast(null as varchar) as person_id,
         account_id,
-        cast(to_json([{ 'identifier_type': 'account', 'identifier_value': account_group }]) as varchar) as evidence,
+        evidence,
         is_deleted,
         first_received_at as valid_from,
         first_received_at,

@@ -1,55 +1,51 @@
-{% set stated_columns = [
-    'name', 'domain', 'industry', 'employee_count', 'annual_revenue_usd', 'country', 'region', 'owner_id', 'parent_id',
-] %}
+{{ config(pre_hook="{{ resolve_accounts() }}", post_hook="{{ drop_accounts_solved() }}") }}
 
-with unioned as (
-    {{ union_by_name([
-        ref('stg_events__accounts'),
-        ref('stg_hubspot__companies'),
-        ref('stg_salesforce__accounts'),
-    ]) }}
+-- depends_on: {{ source('raw_policies', 'accounts_choices') }}
+with records as (
+    select * from {{ ref('int_accounts__records') }}
 ),
 
-versions as (
-    select
-        *,
-        row(occurred_at, received_at, coalesce(seq, 0)) as version_order,
-    from unioned
-    where occurred_at <= {{ as_of() }}
+solved as (
+    select * from {{ this.schema }}.accounts_solved
 ),
 
-newest as (
+placed as (
     select
-        system,
-        record_id,
-        {% for column in stated_columns %}
-        {{ latest_value(column) }},
-        {% endfor %}
-        arg_max(is_deleted, version_order) as is_deleted,
-        max(occurred_at) as occurred_at,
-        min(received_at) as first_received_at,
-    from versions
-    group by system, record_id
-),
-
--- Everybody's mailbox is nobody's company.
-keyed as (
-    select
-        newest.* exclude (domain),
-        nullif(lower(trim(newest.domain)), '') as domain,
-        case
-            when free_mail.domain is null and nullif(trim(newest.domain), '') is not null
-                then 'domain:' || lower(trim(newest.domain))
-            else newest.system || ':' || newest.record_id
-        end as account_group,
-    from newest
-    left join {{ ref('free_mail_domains') }} as free_mail on lower(trim(newest.domain)) = free_mail.domain
+        records.*,
+        solved.root,
+    from records
+    inner join solved on records.record_key = solved.node
 )
 
 select
+    -- The first record received names the account: that survives every later one, and rebuilds.
     first_value({{ guid(['system', "'account'", 'record_id']) }}) over (
-        partition by account_group
+        partition by root
         order by first_received_at, system, record_id
     ) as account_id,
-    *,
-from keyed
+    * exclude (root),
+    case
+        when count(*) over (partition by root) = 1 then '[]'
+        else cast(
+            to_json(
+                list_filter(
+                    [
+                        case
+                            when not is_subsidiary and company_domain is not null
+                                then { 'identifier_type': 'domain', 'identifier_value': company_domain }
+                        end,
+                        case
+                            when company_domain is null and name_key is not null
+                                then { 'identifier_type': 'name_and_country', 'identifier_value': name_key }
+                        end,
+                        case
+                            when len(linked_record_ids) > 0
+                                then { 'identifier_type': 'system_id', 'identifier_value': array_to_string(linked_record_ids, ',') }
+                        end
+                    ],
+                    lambda told: told is not null
+                )
+            ) as varchar
+        )
+    end as evidence,
+from placed

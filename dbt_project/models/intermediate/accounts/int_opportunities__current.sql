@@ -26,6 +26,7 @@ select
     {% endfor %}
     arg_max(is_deleted, version_order) as is_deleted,
     min(occurred_at) as first_occurred_at,
+    max(occurred_at) as last_occurred_at,
     min(received_at) as first_received_at,
 from versions
 group by system, record_id

@@ -17,6 +17,8 @@ select
     {{ json_text('properties', 'country') }} as country,
     {{ json_text('properties', 'state') }} as region,
     {{ json_text('properties', 'hubspot_owner_id') }} as owner_id,
+    {{ json_text('properties', 'hs_parent_company_id') }} as parent_id,
+    string_split({{ json_text('properties', 'hs_merged_object_ids') }}, ';') as linked_record_ids,
     is_deleted,
     true as is_full_state,
     cast([] as varchar[]) as null_fields,

@@ -24,6 +24,7 @@ select
     {{ json_text('properties', 'hs_analytics_source') }} as original_source,
     {{ json_text('properties', 'hs_latest_source') }} as latest_source,
     {{ json_text('properties', 'hubspot_owner_id') }} as owner_id,
+    {{ json_text('properties', 'associatedcompanyid') }} as account_record_id,
     {{ canonical_value('lifecycle_stage', 'hubspot', json_text('properties', 'lifecyclestage')) }} as lifecycle_stage,
     {{ json_text('properties', 'hs_legal_basis') }} as legal_basis,
     {{ json_text('properties', 'hs_email_optout') }} as email_optout,

@@ -14,6 +14,7 @@ select
     {{ json_text('payload', 'BillingCountryCode') }} as country,
     {{ json_text('payload', 'OwnerId') }} as owner_id,
     {{ json_text('payload', 'ParentId') }} as parent_id,
+    string_split({{ json_text('payload', 'MasterRecordId') }}, ',') as linked_record_ids,
     is_deleted,
     true as is_full_state,
     cast([] as varchar[]) as null_fields,

@@ -1,0 +1,1 @@
+"""What others know of a company: providers of firmographics, asked aside, and their answers kept as data."""
