@@ -28,11 +28,21 @@ _CONTRIBUTIONS = """
                 else pow(0.5, (epoch_us($as_of::timestamptz) - epoch_us(occurred_at)) / 86400e6 / half_life_days) end) as decayed_points
         from marts.fct_score_ledger
         where person_id = $person_id and occurred_at <= $as_of::timestamptz
+            and coalesce(withheld_at > $as_of::timestamptz, true)
         group by rule_id
     )
     select *, case when cap is null then decayed_points when decayed_points < 0 then greatest(decayed_points, -cap)
         else least(decayed_points, cap) end as points
     from decayed order by points desc, rule_id
+"""
+
+# What consent forbids to count, with the rule of the consent policy and since when.
+_WITHHELD = """
+    select rule_id, any_value(label) as label, withheld_by, count(*) as entry_count, sum(points) as undecayed_points,
+        min(withheld_at) as withheld_at
+    from marts.fct_score_ledger
+    where person_id = $person_id and occurred_at <= $as_of::timestamptz and withheld_at <= $as_of::timestamptz
+    group by rule_id, withheld_by order by undecayed_points desc, rule_id, withheld_by
 """
 
 
@@ -45,6 +55,7 @@ class Explanation:
     score: float
     records: list[Row]
     contributions: list[Row]
+    withheld: list[Row]
     mqls: list[Row]
     assignments: list[Row]
     consents: list[Row]
@@ -77,6 +88,7 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
                 )
             ],
             contributions=contributions,
+            withheld=_rows(connection, _WITHHELD, values),
             mqls=[
                 {**row, "reasons": json.loads(row["reasons"])}
                 for row in _rows(
@@ -97,7 +109,8 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
             ],
             consents=_rows(
                 connection,
-                "select channel, purpose, status, lawful_basis, source, system, occurred_at from marts.fct_consents "
+                "select channel, purpose, status, effective_status, lawful_basis, source, system, notice_version, is_gpc, occurred_at, "
+                "case when superseded_at <= $as_of::timestamptz then superseded_at end as superseded_at, expires_at from marts.fct_consents "
                 "where person_id = $person_id and occurred_at <= $as_of::timestamptz order by occurred_at",
                 values,
             ),

@@ -347,6 +347,12 @@ def print_explanation(explanation: Explanation) -> None:
             _when(row["last_at"]),
         )
     console.print(table)
+    for row in explanation.withheld:
+        console.print(
+            f"  not counted: {row['entry_count']} x {row['label']} ({row['undecayed_points']:+.0f}), "
+            f"{row['withheld_by']} since {_when(row['withheld_at'])}",
+            style="dim",
+        )
     for mql in explanation.mqls:
         console.print(
             f"  became an MQL {_when(mql['reached_at'])} with {mql['score']:.1f} points, grade {mql['grade']} (scoring {mql['scoring_version']})"
@@ -369,7 +375,7 @@ def print_explanation(explanation: Explanation) -> None:
     for consent in explanation.consents:
         console.print(
             f"  {_when(consent['occurred_at'])} {consent['channel']}/{consent['purpose']}: {consent['status']}"
-            f" ({consent['lawful_basis']}, {consent['source'] or consent['system']})"
+            f" ({consent['lawful_basis']}, {consent['source'] or consent['system']}){_standing(consent, explanation.as_of)}"
         )
     if not explanation.consents:
         console.print("  nothing is known: unknown means no", style="dim")
@@ -382,6 +388,17 @@ def print_explanation(explanation: Explanation) -> None:
         )
     if not explanation.pushes:
         console.print("  nothing", style="dim")
+
+
+def _standing(consent: dict[str, Any], as_of: datetime) -> str:
+    """What has become of a statement, where anything has."""
+    if consent["superseded_at"]:
+        return f", replaced {_when(consent['superseded_at'])}"
+    if consent["expires_at"] and consent["expires_at"] <= as_of:
+        return f", expired {_when(consent['expires_at'])}"
+    if consent["effective_status"] != consent["status"]:
+        return f", counts as {consent['effective_status']}: it was not confirmed"
+    return ""
 
 
 def print_doctor(findings: Findings) -> None:
