@@ -69,7 +69,7 @@ class Explanation:
 def explain_person(settings: Settings, who: str, *, as_of: datetime | None = None) -> Explanation:
     """Explain the person with this e-mail address (any spelling any record has) or person_id; raises NOT_FOUND."""
     with contextlib.closing(open_serving(settings)) as connection:
-        person = _find(connection, who)
+        person = find_person(connection, who)
         instant = as_of or datetime.now(UTC)
         values = {"person_id": person["person_id"], "as_of": instant}
         contributions = _rows(connection, _CONTRIBUTIONS, values)
@@ -123,7 +123,8 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
         )
 
 
-def _find(connection: duckdb.DuckDBPyConnection, who: str) -> Row:
+def find_person(connection: duckdb.DuckDBPyConnection, who: str) -> Row:
+    """The row of dim_people of this address or person_id; NOT_FOUND when nobody, or more than one, is known by it."""
     people = _rows(
         connection,
         "select * from marts.dim_people where person_id = $who",

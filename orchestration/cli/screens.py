@@ -21,6 +21,7 @@ from ingestion.settings import Settings
 if TYPE_CHECKING:
     from ingestion.landing.ingest_report import IngestReport
     from ingestion.outbound.apply import ApplyReport
+    from orchestration.consents import ConsentShown
     from orchestration.demo import DemoResult
     from orchestration.doctor import Findings
     from orchestration.explain import Explanation
@@ -388,6 +389,38 @@ def print_explanation(explanation: Explanation) -> None:
         )
     if not explanation.pushes:
         console.print("  nothing", style="dim")
+
+
+def print_consent(shown: ConsentShown) -> None:
+    """What counts at the instant, then every statement and what became of it."""
+    console = _console()
+    console.print(
+        Text(f"{shown.person_id}, consent as of {_when(shown.as_of)}", style="bold"), soft_wrap=True
+    )
+    table = _table(
+        "channel", "purpose", "counts as", "basis", "source", "notice", "said", "expires"
+    )
+    for row in shown.in_force:
+        table.add_row(
+            row["channel"], row["purpose"], row["status"], row["lawful_basis"] or "", row["source"] or "",
+            row["notice_version"] or "", _when(row["occurred_at"]),
+            _when(row["expires_at"]) if row["expires_at"] else "never",
+        )  # fmt: skip
+    console.print(
+        table if shown.in_force else Text("  nothing is known: unknown means no", style="dim")
+    )
+    for hidden in shown.hidden_by:
+        console.print(
+            f"  hidden from readers ({hidden['effect']}) by {hidden['rule_id']} since {_when(hidden['hidden_since_at'])}"
+        )
+    if shown.statements:
+        console.print(Text("\nStatements", style="bold"))
+    for consent in shown.statements:
+        gpc = ", with Global Privacy Control" if consent["is_gpc"] else ""
+        console.print(
+            f"  {_when(consent['occurred_at'])} {consent['channel']}/{consent['purpose']}: {consent['status']}"
+            f" ({consent['lawful_basis']}, {consent['source'] or consent['system']}){gpc}{_standing(consent, shown.as_of)}"
+        )
 
 
 def _standing(consent: dict[str, Any], as_of: datetime) -> str:

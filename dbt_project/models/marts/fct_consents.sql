@@ -320,6 +320,7 @@ processing as (
 placed as (
     select
         renewed.*,
+        {{ guid(["'consent'", 'renewed.consent_record_id']) }} as consent_id,
         least(renewed.renewed_at, granted_anew.granted_at) as superseded_at,
         case when renewed.purpose in (select processing.purpose from processing) then 'processing' else 'contact' end as purpose_kind,
     from renewed
@@ -334,7 +335,7 @@ standing as (
 )
 
 select
-    {{ guid(["'consent'", 'consent_record_id']) }} as consent_id,
+    consent_id,
     record_key,
     person_id,
     system,
@@ -351,7 +352,7 @@ select
     is_in_force
     and row_number() over (
         partition by person_id, channel, purpose, is_in_force
-        order by {{ restrictiveness('effective_status') }} desc, occurred_at desc, received_at desc, consent_record_id desc
+        order by {{ restrictiveness('effective_status') }} desc, occurred_at desc, received_at desc, consent_id desc
     ) = 1 as is_current,
     occurred_at,
     received_at,
