@@ -31,11 +31,21 @@ _CONTRIBUTIONS = """
                 else pow(0.5, (epoch_us($as_of::timestamptz) - epoch_us(occurred_at)) / 86400e6 / half_life_days) end) as decayed_points
         from marts.fct_score_ledger
         where person_id = $person_id and occurred_at <= $as_of::timestamptz
+            and coalesce(withheld_at > $as_of::timestamptz, true)
         group by rule_id
     )
     select *, case when cap is null then decayed_points when decayed_points < 0 then greatest(decayed_points, -cap)
         else least(decayed_points, cap) end as points
     from decayed order by points desc, rule_id
+"""
+
+# What consent forbids to count, with the rule of the consent policy and since when.
+_WITHHELD = """
+    select rule_id, any_value(label) as label, withheld_by, count(*) as entry_count, sum(points) as undecayed_points,
+        min(withheld_at) as withheld_at
+    from marts.fct_score_ledger
+    where person_id = $person_id and occurred_at <= $as_of::timestamptz and withheld_at <= $as_of::timestamptz
+    group by rule_id, withheld_by order by undecayed_points desc, rule_id, withheld_by
 """
 
 
@@ -49,6 +59,7 @@ class Explanation:
     records: list[Row]
     account_matches: list[Row]
     contributions: list[Row]
+    withheld: list[Row]
     mqls: list[Row]
     assignments: list[Row]
     consents: list[Row]
@@ -62,7 +73,7 @@ class Explanation:
 def explain_person(settings: Settings, who: str, *, as_of: datetime | None = None) -> Explanation:
     """Explain the person with this e-mail address (any spelling any record has) or person_id; raises NOT_FOUND."""
     with contextlib.closing(open_serving(settings)) as connection:
-        person = _find(settings, connection, who)
+        person = find_person(settings, connection, who)
         instant = as_of or datetime.now(UTC)
         values = {"person_id": person["person_id"], "as_of": instant}
         contributions = _rows(connection, _CONTRIBUTIONS, values)
@@ -92,6 +103,7 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
                 )
             ],
             contributions=contributions,
+            withheld=_rows(connection, _WITHHELD, values),
             mqls=[
                 {**row, "reasons": json.loads(row["reasons"])}
                 for row in _rows(
@@ -112,7 +124,8 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
             ],
             consents=_rows(
                 connection,
-                "select channel, purpose, status, lawful_basis, source, system, occurred_at from marts.fct_consents "
+                "select channel, purpose, status, effective_status, lawful_basis, source, system, notice_version, is_gpc, occurred_at, "
+                "case when superseded_at <= $as_of::timestamptz then superseded_at end as superseded_at, expires_at from marts.fct_consents "
                 "where person_id = $person_id and occurred_at <= $as_of::timestamptz order by occurred_at",
                 values,
             ),
@@ -125,7 +138,8 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
         )
 
 
-def _find(settings: Settings, connection: duckdb.DuckDBPyConnection, who: str) -> Row:
+def find_person(settings: Settings, connection: duckdb.DuckDBPyConnection, who: str) -> Row:
+    """The row of dim_people of this address or person_id; NOT_FOUND when nobody, or more than one, is known by it."""
     people = _rows(
         connection,
         "select * from marts.dim_people where person_id = $who",

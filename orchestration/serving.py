@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +24,23 @@ PUBLISHED_SCHEMAS = ("marts", "sync", "ops", "reference")
 # The newest storage version that every DuckDB client in use can read: files of 2.x's own are closed to 1.x, its JDBC driver and wasm.
 STORAGE_VERSION = "v1.4.0"
 
-# As a table macro: any instant, answered in SQL.
+# As a table macro: any instant, answered in SQL, by the rule the gates go by (fct_consents.is_current): of what stood the most restrictive.
 _CONSENT_AS_OF = """
     create or replace macro marts.consent_as_of(instant) as table
-    select person_id, channel, purpose, status, lawful_basis, occurred_at
+    select person_id, channel, purpose, purpose_kind, effective_status as status, lawful_basis, source, notice_version, occurred_at, expires_at
     from marts.fct_consents
-    where occurred_at <= instant
-    qualify row_number() over (partition by person_id, channel, purpose order by occurred_at desc, received_at desc) = 1
+    where occurred_at <= cast(instant as timestamptz)
+        and coalesce(superseded_at > cast(instant as timestamptz), true)
+        and coalesce(expires_at > cast(instant as timestamptz), true)
+    qualify row_number() over (
+        partition by person_id, channel, purpose
+        order by case effective_status when 'withdrawn' then 4 when 'denied' then 3 when 'pending' then 2 else 1 end desc,
+            occurred_at desc, received_at desc, consent_id desc
+    ) = 1
 """
+
+# Nobody has to know the schema to ask.
+_CONSENT_AS_OF_MAIN = "create or replace macro main.consent_as_of(instant) as table select * from marts.consent_as_of(instant)"
 
 # What clocks of a zone show, by the pinned database: DuckDB's own `at time zone` asks another release.
 _LOCAL_TIME = """
@@ -38,6 +49,10 @@ _LOCAL_TIME = """
         where time_zone = zone and valid_from_at <= instant and instant < valid_to_at
     )
 """
+
+_HIDDEN = ("ops", "hidden_people")
+_IS_HIDDEN = "coalesce(person_id in (select person_id from ops.hidden_people), false)"
+_IS_LEFT_OUT = "coalesce(person_id in (select person_id from ops.hidden_people where effect = 'leave_out'), false)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +66,7 @@ class Published:
 
 
 def publish(settings: Settings) -> Published:
-    """Copy the published schemas into a new file and rename it over the old one.
+    """Copy the published schemas into a new file, without what consent hides, and rename it over the old one.
 
     Readers that have the old file open go on reading their generation; readers that open it later get the new one; nobody meets a lock. The
     file is complete and on disk before it is renamed.
@@ -70,20 +85,22 @@ def publish(settings: Settings) -> Published:
             f"attach '{_quoted(part)}' as serving (storage_version '{STORAGE_VERSION}')"
         )
         tables = connection.execute(
-            "select schema_name, table_name, comment from duckdb_tables() "
+            "select schema_name, table_name from duckdb_tables() "
             "where database_name = current_database() and schema_name in "
             f"{PUBLISHED_SCHEMAS} order by schema_name, table_name"
         ).fetchall()
-        for schema in sorted({schema for schema, _, _ in tables}):
+        for schema in sorted({schema for schema, _ in tables}):
             connection.execute(f'create schema serving."{schema}"')
-        for schema, name, _ in tables:
+        shown = _shown(connection, tables)
+        for schema, name in tables:
             copied = connection.execute(
-                f'create table serving."{schema}"."{name}" as from "{schema}"."{name}"'
+                f'create table serving."{schema}"."{name}" as {shown[schema, name]}'
             ).fetchone()
             rows[(schema, name)] = int(copied[0]) if copied else 0
         connection.execute("use serving")
         if ("marts", "fct_consents") in rows:
             connection.execute(_CONSENT_AS_OF)
+            connection.execute(_CONSENT_AS_OF_MAIN)
         if ("reference", "time_zone_offsets") in rows:
             connection.execute(_LOCAL_TIME)
         connection.execute(f"use {_main_catalog(settings)}")
@@ -147,6 +164,58 @@ def query(settings: Settings, sql: str) -> tuple[list[str], list[tuple[Any, ...]
             return [column[0] for column in cursor.description], cursor.fetchall()
         except duckdb.Error as error:
             raise HandoffError("QUERY_INVALID", str(error)) from error
+
+
+def _shown(
+    connection: duckdb.DuckDBPyConnection, tables: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """What is published of each table: whom `ops.hidden_people` names is masked or left out of every table that has a person_id.
+
+    Raises SERVING_INCOMPLETE when somebody is to be hidden and nothing says which columns name them.
+    """
+    everything = {(schema, name): f'from "{schema}"."{name}"' for schema, name in tables}
+    if (_HIDDEN not in everything) or not connection.execute(
+        f"select 1 from {'.'.join(_HIDDEN)} limit 1"
+    ).fetchall():
+        return everything
+    if ("ops", "personal_columns") not in everything:
+        raise HandoffError(
+            "SERVING_INCOMPLETE",
+            "ops.hidden_people names people and there is no ops.personal_columns that says which columns name them",
+            remedy="Run `handoff run --full-refresh`: it makes both.",
+        )
+    columns: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for schema, name, column in connection.execute(
+        "select schema_name, table_name, column_name from duckdb_columns() where database_name = current_database()"
+    ).fetchall():
+        columns[schema, name].add(column)
+    personal: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for schema, name, column in connection.execute(
+        "select schema_name, table_name, column_name from ops.personal_columns where personal_data = 'direct' order by all"
+    ).fetchall():
+        personal[schema, name].append(column)
+    return {
+        table: _hiding(table, columns[table], personal[table])
+        if "person_id" in columns[table] and table != _HIDDEN
+        else whole
+        for table, whole in everything.items()
+    }
+
+
+def _hiding(table: tuple[str, str], columns: Collection[str], personal: Sequence[str]) -> str:
+    masked = [
+        f'case when {_IS_HIDDEN} then null else "{column}" end as "{column}"'
+        for column in personal
+        if column in columns
+    ]
+    if {"record_type", "record_id"} <= set(columns):
+        # An address that stands for itself is its own id.
+        masked.append(
+            f"case when record_type = 'email' and {_IS_HIDDEN} then null else record_id end as record_id"
+        )
+    replaced = f"replace ({', '.join(masked)})" if masked else ""
+    schema, name = table
+    return f'select * {replaced} from "{schema}"."{name}" where not {_IS_LEFT_OUT}'
 
 
 def _main_catalog(settings: Settings) -> str:

@@ -24,3 +24,8 @@
         else 'D'
     end
 {%- endmacro %}
+
+{# Whether an entry of the ledger counts at an instant: from `withheld_at` on consent forbids its use. #}
+{% macro counts_at(entry, instant) -%}
+    coalesce({{ entry }}.withheld_at > {{ instant }}, true)
+{%- endmacro %}

@@ -50,6 +50,12 @@
         {{ looked_up() }}
     ),
 
+    consents_expired as (
+        select record_key from {{ ref('int_consents__versions') }}
+        where {{ has_come('expires_at') }}
+        {{ looked_up() }}
+    ),
+
     -- A no that is stated for an address counts for everybody who has it, also where the address links nobody.
     addresses as (
         select
@@ -75,6 +81,8 @@
     where is_changed
     union
     select record_key from consents_come
+    union
+    select record_key from consents_expired
     union
     select record_key from {{ ref('int_activities__unioned') }}
     where {{ has_come('occurred_at') }}

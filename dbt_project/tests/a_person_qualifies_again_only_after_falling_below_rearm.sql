@@ -25,6 +25,7 @@ instants as (
             and crossings.scoring_version = entries.scoring_version
             and crossings.reached_at < entries.occurred_at
             and crossings.next_reached_at >= entries.occurred_at
+            and coalesce(entries.withheld_at > entries.occurred_at, true)
 ),
 
 by_rule as (
@@ -47,6 +48,7 @@ by_rule as (
             instants.person_id = ledger.person_id
             and instants.scoring_version = ledger.scoring_version
             and instants.evaluated_at > ledger.occurred_at
+            and coalesce(ledger.withheld_at > instants.evaluated_at, true)
     group by
         instants.person_id, instants.scoring_version, instants.next_reached_at, instants.evaluated_at, ledger.entry_kind, ledger.rule_id
 ),

@@ -7,7 +7,7 @@ with decayed as (
         ledger.rule_id,
         any_value(ledger.cap) as cap,
         sum(
-            ledger.points
+            case when ledger.withheld_at <= scores.scored_at then 0 else ledger.points end
             * exp(-ln(2) * coalesce(date_diff('microsecond', ledger.occurred_at, scores.scored_at) / 86400e6 / ledger.half_life_days, 0))
         ) as points,
     from {{ ref('fct_scores') }} as scores

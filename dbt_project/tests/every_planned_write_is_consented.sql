@@ -19,9 +19,15 @@ rules as (
     where is_active and destination = 'salesforce'
 ),
 
+processing as (
+    select purpose from {{ source('raw_policies', 'consent_purposes') }}
+    where is_active and role = 'processing'
+),
+
+-- What stands by its instants, and not by what the mart calls in force.
 current_consents as (
     select * from {{ ref('fct_consents') }}
-    where is_current
+    where superseded_at is null and (expires_at is null or expires_at > {{ as_of() }})
 ),
 
 addresses as (
@@ -48,7 +54,7 @@ consents as (
         consent_id,
         channel,
         purpose,
-        status,
+        effective_status as status,
         true as is_own,
     from current_consents
     union all
@@ -57,7 +63,7 @@ consents as (
         current_consents.consent_id,
         current_consents.channel,
         current_consents.purpose,
-        current_consents.status,
+        current_consents.effective_status as status,
         false as is_own,
     from current_consents
     inner join stated_for_addresses on current_consents.consent_id = stated_for_addresses.consent_id
@@ -69,6 +75,7 @@ judged as (
         planned.operation_id,
         planned.is_consented,
         rules.channel,
+        rules.purpose,
         rules.when_unknown,
         count(consents.consent_id) filter (where consents.is_own) as statement_count,
         count(*) filter (where contains(rules.blocking_statuses, '"' || consents.status || '"')) as blocking_count,
@@ -77,8 +84,11 @@ judged as (
     left join consents
         on
             planned.person_id = consents.person_id
-            and rules.channel = consents.channel
-            and rules.purpose is not distinct from case when rules.purpose is not null then consents.purpose end
+            and (rules.channel is null or rules.channel = consents.channel)
+            and (
+                rules.purpose = consents.purpose
+                or (rules.purpose is null and consents.purpose not in (select processing.purpose from processing))
+            )
     group by all
 )
 

@@ -45,7 +45,7 @@ def contradictions(
         case IdentityPolicy():
             return list(_identity(document, pattern_fault))
         case ConsentPolicy():
-            return list(_consent(document))
+            return list(_consent(document, activity_types))
         case SyncPolicy():
             return list(_sync(document))
         case KpiPolicy():
@@ -443,17 +443,22 @@ def _identity(policy: IdentityPolicy, pattern_fault: PatternCheck) -> Iterator[F
     )
 
 
-def _consent(policy: ConsentPolicy) -> Iterator[Fault]:
-    for index, rule in enumerate(policy.rules):
-        at: Location = ("rules", index, "blocking_statuses")
-        if "granted" in rule.blocking_statuses:
+def _consent(policy: ConsentPolicy, activity_types: Sequence[str]) -> Iterator[Fault]:
+    blocking = [
+        (section, index, rule.blocking_statuses)
+        for section in ("rules", "scores", "serving")
+        for index, rule in enumerate(getattr(policy, section))
+    ]
+    for section, index, statuses in blocking:
+        at: Location = (section, index, "blocking_statuses")
+        if "granted" in statuses:
             yield Fault(
                 at,
                 "'granted' blocks: exactly those who said yes would be refused",
                 "Remove it from blocking_statuses.",
             )
         for status in ("denied", "withdrawn"):
-            if status not in rule.blocking_statuses:
+            if status not in statuses:
                 yield Fault(
                     at,
                     f"'{status}' does not block",
@@ -464,10 +469,36 @@ def _consent(policy: ConsentPolicy) -> Iterator[Fault]:
     for index, first, (destination, channel, _) in _repeated(keys):
         yield Fault(
             ("rules", index),
-            f"destination '{destination}', channel '{channel}' has a rule already (rule "
+            f"destination '{destination}', channel '{channel or 'any'}' has a rule already (rule "
             f"{first + 1})",
             "Keep one rule per destination, channel and purpose.",
         )
+    for section in ("scores", "serving"):
+        for index, _, name in _repeated(rule.id for rule in getattr(policy, section)):
+            yield Fault(
+                (section, index, "id"), f"'{name}' occurs twice", "Give each rule an id of its own."
+            )
+    for index, score in enumerate(policy.scores):
+        if score.covers == "everything" and score.when_unknown == "deny":
+            yield Fault(
+                ("scores", index, "when_unknown"),
+                f"'{score.id}' covers everything and denies what is unknown: nobody who was never "
+                "asked would ever have a score",
+                "Use `covers: later`, which asks of each activity, or `when_unknown: allow`.",
+            )
+        if score.covers == "everything" and score.activity_types is not None:
+            yield Fault(
+                ("scores", index, "activity_types"),
+                f"'{score.id}' covers everything and names activity types",
+                "Leave activity_types out, or use `covers: later`.",
+            )
+        for position, name in enumerate(score.activity_types or ()):
+            if name not in activity_types:
+                yield Fault(
+                    ("scores", index, "activity_types", position),
+                    f"unknown activity_type '{name}'{known(name, activity_types)}",
+                    "Use one of the known types; the registry stands in the contracts.",
+                )
 
 
 def _sync(policy: SyncPolicy) -> Iterator[Fault]:

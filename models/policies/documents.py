@@ -46,6 +46,15 @@ FIT_ATTRIBUTES: dict[str, Literal["text", "number"]] = {
 after the @."""
 
 Grade = Literal["A", "B", "C", "D"]
+ConsentChannel = Literal["email", "phone", "sms", "post", "crm", "all"]
+ConsentStatus = Literal["granted", "denied", "withdrawn", "pending"]
+LawfulBasis = Literal[
+    "consent", "legitimate_interest", "contract", "legal_obligation", "not_applicable"
+]
+_ANY_CHANNEL = "Only consents on this channel; absent means any."
+_ANY_PURPOSE = (
+    "Only consents for this purpose; absent means any that is not among the processing_purposes."
+)
 IdentifierType = Literal["email", "phone", "external_id"]
 
 
@@ -223,20 +232,84 @@ class ConsentRule(Part):
     pass."""
 
     destination: Name
-    channel: Literal["email", "phone", "sms", "post", "crm", "all"]
-    purpose: Text | None = Field(
-        None, description="Only consents for this purpose; absent means any."
-    )
-    blocking_statuses: tuple[Literal["granted", "denied", "withdrawn", "pending"], ...]
+    channel: ConsentChannel | None = Field(None, description=_ANY_CHANNEL)
+    purpose: Text | None = Field(None, description=_ANY_PURPOSE)
+    blocking_statuses: tuple[ConsentStatus, ...]
     when_unknown: Literal["allow", "deny"] = Field(
         description="What happens to people who never answered."
     )
 
 
+class ConsentExpiry(Part):
+    """How long a yes counts. Of several that fit, the shortest; afterwards nothing is known."""
+
+    channel: ConsentChannel | None = Field(None, description="Absent means any channel.")
+    purpose: Text | None = Field(None, description="Absent means any purpose.")
+    lawful_basis: LawfulBasis | None = Field(None, description="Absent means any basis.")
+    days: int = Field(gt=0, description="Days from the moment it was said.")
+
+
+class DoubleOptIn(Part):
+    """Which yes needs a second one: until then it counts as pending."""
+
+    channel: ConsentChannel | None = Field(None, description="Absent means any channel.")
+    purpose: Text | None = Field(None, description="Absent means any purpose.")
+    lawful_basis: LawfulBasis | None = Field("consent", description="null means any basis.")
+    within_days: int = Field(
+        gt=0, description="A second yes that comes later is a first one once more."
+    )
+
+
+class GlobalPrivacyControl(Part):
+    """What the signal of a browser (`Sec-GPC: 1`) is a no to, on every channel."""
+
+    denies: tuple[Text, ...] = Field(min_length=1, description="Purposes the signal denies.")
+
+
+class ScoreConsent(Part):
+    """What may not be counted for somebody who said no."""
+
+    id: Name
+    channel: ConsentChannel | None = Field(None, description=_ANY_CHANNEL)
+    purpose: Text | None = Field(None, description=_ANY_PURPOSE)
+    activity_types: tuple[Name, ...] | None = Field(
+        None, description="What they did, by type; absent means every type."
+    )
+    blocking_statuses: tuple[ConsentStatus, ...]
+    when_unknown: Literal["allow", "deny"] = Field(
+        description="What happens to activities of people who had said nothing by then."
+    )
+    covers: Literal["later", "everything"] = Field(
+        description="later: what they did while the no stood; everything: whatever they ever did, "
+        "and who they are, for as long as it stands."
+    )
+
+
+class ServingConsent(Part):
+    """Who is not shown to the readers of the serving file."""
+
+    id: Name
+    channel: ConsentChannel | None = Field(None, description=_ANY_CHANNEL)
+    purpose: Text | None = Field(None, description=_ANY_PURPOSE)
+    blocking_statuses: tuple[ConsentStatus, ...]
+    effect: Literal["mask", "leave_out"] = Field(
+        description="mask: what names them is null, what they did still counts in figures; "
+        "leave_out: no row that names them."
+    )
+
+
 class ConsentPolicy(PolicyDocument):
-    """Who may be written where. Asked when planning and again when sending."""
+    """What people agreed to, and what may be written, shown and counted for them."""
 
     rules: tuple[ConsentRule, ...]
+    processing_purposes: tuple[Text, ...] = Field(
+        (), description="Purposes that are not about contacting anybody, such as profiling."
+    )
+    global_privacy_control: GlobalPrivacyControl | None = None
+    double_opt_in: tuple[DoubleOptIn, ...] = ()
+    expiry: tuple[ConsentExpiry, ...] = ()
+    scores: tuple[ScoreConsent, ...] = ()
+    serving: tuple[ServingConsent, ...] = ()
 
 
 class Guard(Part):

@@ -97,10 +97,37 @@ POLICY_COLUMNS: dict[str, dict[str, str]] = {
     "consent_rules": {
         **_KEY,
         "destination": "text",
-        "channel": "text",
+        "channel": "text?",
         "purpose": "text?",
         "blocking_statuses": "text",
         "when_unknown": "text",
+    },
+    "consent_purposes": {**_KEY, "role": "text", "purpose": "text"},
+    "consent_periods": {
+        **_KEY,
+        "role": "text",
+        "channel": "text?",
+        "purpose": "text?",
+        "lawful_basis": "text?",
+        "days": "integer",
+    },
+    "consent_score_rules": {
+        **_KEY,
+        "rule_id": "text",
+        "channel": "text?",
+        "purpose": "text?",
+        "activity_types": "text?",
+        "blocking_statuses": "text",
+        "when_unknown": "text",
+        "covers": "text",
+    },
+    "consent_serving_rules": {
+        **_KEY,
+        "rule_id": "text",
+        "channel": "text?",
+        "purpose": "text?",
+        "blocking_statuses": "text",
+        "effect": "text",
     },
     "sync_guards": {
         **_KEY,
@@ -216,9 +243,7 @@ def _rows(version: PolicyVersion) -> Iterator[tuple[str, Row]]:
         case IdentityPolicy():
             yield from _identity_rows(document)
         case ConsentPolicy():
-            for rule in document.rules:
-                statuses = json.dumps(list(rule.blocking_statuses))
-                yield "consent_rules", {**rule.model_dump(), "blocking_statuses": statuses}
+            yield from _consent_rows(document)
         case SyncPolicy():
             yield from _sync_rows(document)
         case AccountsPolicy():
@@ -347,6 +372,38 @@ def _accounts_rows(document: AccountsPolicy) -> Iterator[tuple[str, Row]]:
     for choice, names in choices.items():
         for priority, name in enumerate(names, start=1):
             yield "accounts_choices", {"choice": choice, "name": name, "priority": priority}
+
+
+def _consent_rows(document: ConsentPolicy) -> Iterator[tuple[str, Row]]:
+    for rule in document.rules:
+        yield "consent_rules", _with_lists(rule.model_dump())
+    signal = document.global_privacy_control
+    for role, purposes in (
+        ("processing", document.processing_purposes),
+        ("denied_by_gpc", signal.denies if signal else ()),
+    ):
+        for purpose in purposes:
+            yield "consent_purposes", {"role": role, "purpose": purpose}
+    for expiry in document.expiry:
+        yield "consent_periods", {"role": "expiry", **expiry.model_dump()}
+    for opt_in in document.double_opt_in:
+        content = opt_in.model_dump()
+        row = {"role": "double_opt_in", "days": content.pop("within_days"), **content}
+        yield "consent_periods", row
+    for table, named in (
+        ("consent_score_rules", document.scores),
+        ("consent_serving_rules", document.serving),
+    ):
+        for each in named:
+            content = each.model_dump()
+            yield table, _with_lists({"rule_id": content.pop("id"), **content})
+
+
+def _with_lists(content: Row) -> Row:
+    return {
+        name: json.dumps(list(value)) if isinstance(value, tuple) else value
+        for name, value in content.items()
+    }
 
 
 def _sync_rows(document: SyncPolicy) -> Iterator[tuple[str, Row]]:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
-from orchestration.cli import calendars, clients, contracts, quarantine, webhooks
+from orchestration.cli import calendars, clients, consents, contracts, quarantine, webhooks
 from orchestration.cli.enrich import enrich
 from orchestration.cli.output import EXIT_CHECKS, EXIT_OK, EXIT_OUTSIDE, AsJson, instant_of
 from orchestration.cli.output import print_json as _print_json
@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(calendars.app)
 app.add_typer(clients.app)
+app.add_typer(consents.app)
 app.add_typer(contracts.app)
 app.add_typer(quarantine.app)
 app.add_typer(webhooks.app)

@@ -21,6 +21,7 @@ from ingestion.settings import Settings
 if TYPE_CHECKING:
     from ingestion.landing.ingest_report import IngestReport
     from ingestion.outbound.apply import ApplyReport
+    from orchestration.consents import ConsentShown
     from orchestration.demo import DemoResult
     from orchestration.doctor import Findings
     from orchestration.explain import Explanation
@@ -348,6 +349,12 @@ def print_explanation(explanation: Explanation) -> None:
             _when(row["last_at"]),
         )
     console.print(table)
+    for row in explanation.withheld:
+        console.print(
+            f"  not counted: {row['entry_count']} x {row['label']} ({row['undecayed_points']:+.0f}), "
+            f"{row['withheld_by']} since {_when(row['withheld_at'])}",
+            style="dim",
+        )
     for mql in explanation.mqls:
         console.print(
             f"  became an MQL {_when(mql['reached_at'])} with {mql['score']:.1f} points, grade {mql['grade']} (scoring {mql['scoring_version']})"
@@ -370,7 +377,7 @@ def print_explanation(explanation: Explanation) -> None:
     for consent in explanation.consents:
         console.print(
             f"  {_when(consent['occurred_at'])} {consent['channel']}/{consent['purpose']}: {consent['status']}"
-            f" ({consent['lawful_basis']}, {consent['source'] or consent['system']})"
+            f" ({consent['lawful_basis']}, {consent['source'] or consent['system']}){_standing(consent, explanation.as_of)}"
         )
     if not explanation.consents:
         console.print("  nothing is known: unknown means no", style="dim")
@@ -383,6 +390,49 @@ def print_explanation(explanation: Explanation) -> None:
         )
     if not explanation.pushes:
         console.print("  nothing", style="dim")
+
+
+def print_consent(shown: ConsentShown) -> None:
+    """What counts at the instant, then every statement and what became of it."""
+    console = _console()
+    console.print(
+        Text(f"{shown.person_id}, consent as of {_when(shown.as_of)}", style="bold"), soft_wrap=True
+    )
+    table = _table(
+        "channel", "purpose", "counts as", "basis", "source", "notice", "said", "expires"
+    )
+    for row in shown.in_force:
+        table.add_row(
+            row["channel"], row["purpose"], row["status"], row["lawful_basis"] or "", row["source"] or "",
+            row["notice_version"] or "", _when(row["occurred_at"]),
+            _when(row["expires_at"]) if row["expires_at"] else "never",
+        )  # fmt: skip
+    console.print(
+        table if shown.in_force else Text("  nothing is known: unknown means no", style="dim")
+    )
+    for hidden in shown.hidden_by:
+        console.print(
+            f"  hidden from readers ({hidden['effect']}) by {hidden['rule_id']} since {_when(hidden['hidden_since_at'])}"
+        )
+    if shown.statements:
+        console.print(Text("\nStatements", style="bold"))
+    for consent in shown.statements:
+        gpc = ", with Global Privacy Control" if consent["is_gpc"] else ""
+        console.print(
+            f"  {_when(consent['occurred_at'])} {consent['channel']}/{consent['purpose']}: {consent['status']}"
+            f" ({consent['lawful_basis']}, {consent['source'] or consent['system']}){gpc}{_standing(consent, shown.as_of)}"
+        )
+
+
+def _standing(consent: dict[str, Any], as_of: datetime) -> str:
+    """What has become of a statement, where anything has."""
+    if consent["superseded_at"]:
+        return f", replaced {_when(consent['superseded_at'])}"
+    if consent["expires_at"] and consent["expires_at"] <= as_of:
+        return f", expired {_when(consent['expires_at'])}"
+    if consent["effective_status"] != consent["status"]:
+        return f", counts as {consent['effective_status']}: it was not confirmed"
+    return ""
 
 
 def print_doctor(findings: Findings) -> None:

@@ -194,7 +194,10 @@ class History:
             "channel": self.rng.choice(["email"] * 4 + ["crm", "all", "phone"]),
             "lawful_basis": self.rng.choice(["consent", "legitimate_interest"]),
             "status": self.rng.choice(["granted"] * 7 + ["denied", "withdrawn", "pending"]),
-            **self.some(purpose=["marketing", "product_news", "events"]),
+            **self.some(
+                purpose=["marketing", "product_news", "events", "profiling", "tracking"],
+                gpc=[True, False, False],
+            ),
         }
 
     def merge(self) -> tuple[str, dict[str, Any]]:
@@ -458,6 +461,15 @@ def policies(tmp_path_factory: pytest.TempPathFactory) -> Path:
                             f"{{type: {kind}, priority: {2 if kind == 'email' else 3}, max_records: {lower}")  # fmt: skip
         assert text != before
     identity.write_text(text)
+    consent = folder / "consent" / "v1.yml"
+    text = consent.read_text()
+    for shipped, shorter in (
+        ("days: 730", "days: 45"),
+        ("double_opt_in: []", "double_opt_in: [{channel: phone, within_days: 30}]"),
+    ):
+        assert shipped in text
+        text = text.replace(shipped, shorter)
+    consent.write_text(text)
     return folder
 
 
@@ -1032,7 +1044,12 @@ def scores_at(run: Run, person_id: str, at: datetime) -> tuple[float, float]:
     by_rule: dict[tuple[str, str], float] = defaultdict(float)
     caps = {}
     for entry in run.table("fct_score_ledger"):
-        if entry["person_id"] == person_id and entry["occurred_at"] <= at:
+        withheld_at = entry["withheld_at"]
+        if (
+            entry["person_id"] == person_id
+            and entry["occurred_at"] <= at
+            and (withheld_at is None or withheld_at > at)
+        ):
             age_days = (at - entry["occurred_at"]) / timedelta(days=1)
             half_life = entry["half_life_days"]
             share = 1.0 if half_life is None else 0.5 ** (age_days / half_life)
@@ -1069,6 +1086,7 @@ def test_each_crossing_of_the_threshold_counts_once(run: Run) -> None:
                 row["occurred_at"]
                 for row in run.table("fct_score_ledger")
                 if row["person_id"] == person_id
+                and (row["withheld_at"] is None or row["withheld_at"] > row["occurred_at"])
             }
         )
         is_armed = True
@@ -1169,6 +1187,9 @@ def test_nobody_whose_newest_consent_is_a_no_or_unknown_is_written(run: Run) -> 
     newest: dict[tuple[str, str], dict[str, dict[str, Any]]] = defaultdict(dict)
     for row in run.table("fct_consents"):
         assert row["occurred_at"] <= as_of
+        if row["purpose"] in ("tracking", "sale_sharing"):
+            # No matter of whom sales may write to.
+            continue
         by_purpose = newest[row["person_id"], row["channel"]]
         known = by_purpose.get(row["purpose"])
         if known is None or (row["occurred_at"], row["received_at"]) > (

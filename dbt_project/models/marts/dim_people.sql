@@ -80,12 +80,9 @@ channel_consents as (
     select
         person_id,
         channel,
-        arg_min(
-            status,
-            case status when 'withdrawn' then 1 when 'denied' then 2 when 'pending' then 3 else 4 end
-        ) as status,
+        arg_max(effective_status, {{ restrictiveness('effective_status') }}) as status,
     from consents
-    where is_current
+    where is_in_force and purpose_kind = 'contact'
     group by person_id, channel
 ),
 

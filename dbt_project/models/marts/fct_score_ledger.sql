@@ -11,6 +11,39 @@ with activities as (
     where {{ where_touched() }}
 ),
 
+-- What consent forbids to use is written down all the same, with the reason: the figures of a person can then be explained.
+refusals as (
+    select * from {{ ref('int_consents__score_refusals') }}
+    where {{ where_touched() }}
+    {{ looked_up() }}
+),
+
+activities_withheld as (
+    select
+        activities.activity_id,
+        min(greatest(activities.occurred_at, refusals.from_at)) as withheld_at,
+        arg_min(refusals.rule_id, row(greatest(activities.occurred_at, refusals.from_at), refusals.rule_id)) as withheld_by,
+    from activities
+    inner join refusals on activities.person_id = refusals.person_id
+    where
+        (refusals.activity_types is null or list_contains(from_json(refusals.activity_types, '["VARCHAR"]'), activities.activity_type))
+        and (
+            (coalesce(refusals.from_at <= activities.occurred_at, true) and coalesce(activities.occurred_at < refusals.until_at, true))
+            or (refusals.covers = 'everything' and refusals.until_at is null)
+        )
+    group by activities.activity_id
+),
+
+people_withheld as (
+    select
+        person_id,
+        min(from_at) as from_at,
+        arg_min(rule_id, row(from_at, rule_id)) as withheld_by,
+    from refusals
+    where covers = 'everything' and until_at is null
+    group by person_id
+),
+
 people as (
     select
         people.*,
@@ -93,6 +126,8 @@ engagement as not materialized (
         activities.received_at,
         activities.trace_parent,
         rules.once as is_once,
+        withheld.withheld_at,
+        withheld.withheld_by,
     from activities
     inner join spellings_matched as matched
         on
@@ -101,6 +136,7 @@ engagement as not materialized (
             and activities.form_id is not distinct from matched.form_id
             and activities.campaign_id is not distinct from matched.campaign_id
     inner join rules on matched.version = rules.version and matched.rule_id = rules.rule_id
+    left join activities_withheld as withheld on activities.activity_id = withheld.activity_id
 ),
 
 -- Apart, or all would be sorted for the few that count once.
@@ -112,7 +148,7 @@ engagement_counted as (
     where is_once
     qualify row_number() over (
         partition by person_id, scoring_version, rule_id
-        order by occurred_at, activity_id
+        order by coalesce(withheld_at <= occurred_at, false) asc, occurred_at asc, activity_id asc
     ) = 1
 ),
 
@@ -162,10 +198,13 @@ fit as (
         attributes.first_seen_at as occurred_at,
         attributes.first_seen_at as received_at,
         cast(null as varchar) as trace_parent,
+        case when withheld.person_id is not null then greatest(attributes.first_seen_at, withheld.from_at) end as withheld_at,
+        withheld.withheld_by,
     from attributes
     inner join values_matched as matched
         on attributes.attribute = matched.attribute and attributes.attribute_value = matched.attribute_value
     inner join rules on matched.version = rules.version and matched.rule_id = rules.rule_id
+    left join people_withheld as withheld on attributes.person_id = withheld.person_id
 ),
 
 entries as (
@@ -189,6 +228,8 @@ select
     cap,
     half_life_days,
     trace_parent,
+    withheld_by,
+    withheld_at,
     occurred_at,
     received_at,
 from entries

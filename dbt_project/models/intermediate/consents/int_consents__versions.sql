@@ -1,7 +1,7 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='append',
-    indexes=[{'columns': ['record_key']}, {'columns': ['occurred_at']}],
+    indexes=[{'columns': ['record_key']}, {'columns': ['occurred_at']}, {'columns': ['expires_at']}],
     pre_hook=[
         "{% if is_incremental() %}delete from {{ this }} where {{ is_new() }}{% endif %}",
         "{% if is_incremental() %}delete from {{ this }} where record_key in ({{ records_told_by_map() }}) and is_inferred{% endif %}",
@@ -81,23 +81,67 @@ named as (
         case when contact_id is null then 'email' else {{ record_type_of('system', 'contact_id') }} end as record_type,
         coalesce(contact_id, lower(trim(email))) as record_id,
     from consents
+),
+
+purposes as (
+    select * from {{ source('raw_policies', 'consent_purposes') }}
+    where is_active
+),
+
+-- A browser that sends Global Privacy Control says no to more than the form asked about.
+denied_by_gpc as (
+    select
+        named.* replace (
+            named.consent_record_id || '/gpc/' || purposes.purpose as consent_record_id,
+            'all' as channel,
+            purposes.purpose as purpose,
+            'not_applicable' as lawful_basis,
+            'denied' as status,
+            'global_privacy_control' as source
+        ),
+    from named
+    cross join purposes
+    where named.is_gpc and purposes.role = 'denied_by_gpc'
+),
+
+told as (
+    select * from named
+    union all by name
+    select * from denied_by_gpc
+),
+
+lifetimes as (
+    select * from {{ source('raw_policies', 'consent_periods') }}
+    where is_active and role = 'expiry'
 )
 
 select
-    consent_record_id,
-    {{ record_key('system', 'record_type', 'record_id') }} as record_key,
-    system,
-    record_type,
-    record_id,
-    channel,
-    purpose,
-    lawful_basis,
-    status,
-    source,
-    notice_version,
-    is_inferred,
-    occurred_at,
-    received_at,
-    load_id,
-from named
-where record_id is not null
+    told.consent_record_id,
+    {{ record_key('told.system', 'told.record_type', 'told.record_id') }} as record_key,
+    told.system,
+    told.record_type,
+    told.record_id,
+    told.channel,
+    coalesce(told.purpose, 'marketing') as purpose,
+    told.lawful_basis,
+    told.status,
+    told.source,
+    told.notice_version,
+    coalesce(told.is_gpc, false) as is_gpc,
+    told.is_inferred,
+    told.occurred_at,
+    told.received_at,
+    -- A no never expires. In seconds, as a day is not as long everywhere.
+    case
+        when told.status = 'granted'
+            then told.occurred_at + to_seconds(86400 * (
+                select min(lifetimes.days) from lifetimes
+                where
+                    coalesce(lifetimes.channel = told.channel, true)
+                    and coalesce(lifetimes.purpose = coalesce(told.purpose, 'marketing'), true)
+                    and coalesce(lifetimes.lawful_basis = told.lawful_basis, true)
+            ))
+    end as expires_at,
+    told.load_id,
+from told
+where told.record_id is not null

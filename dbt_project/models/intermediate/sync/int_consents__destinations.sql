@@ -6,7 +6,7 @@
 ) }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
--- Whether a person may be pushed to a destination: every rule must pass, the most restrictive current consent of its channel counts, and
+-- Whether a person may be pushed to a destination: every rule must pass, the most restrictive consent that stands counts, and
 -- unknown is what the rule says. A no stated for an e-mail address counts for everybody who has the address, a yes only for whom it is
 -- from.
 with rules as (
@@ -67,8 +67,9 @@ said_by_themselves as (
         consents.consent_id,
         consents.channel,
         consents.purpose,
-        consents.status,
-        consents.is_current,
+        consents.purpose_kind,
+        consents.effective_status,
+        consents.is_in_force,
     from people
     inner join {{ ref('fct_consents') }} as consents on people.person_id = consents.person_id
     {{ looked_up() }}
@@ -81,8 +82,9 @@ said_for_the_address as (
         consents.consent_id,
         consents.channel,
         consents.purpose,
-        consents.status,
-        consents.is_current,
+        consents.purpose_kind,
+        consents.effective_status,
+        consents.is_in_force,
     from mailboxes
     inner join {{ ref('fct_consents') }} as consents on mailboxes.record_key = consents.record_key
     {{ looked_up() }}
@@ -94,20 +96,22 @@ heard as (
         consent_id,
         channel,
         purpose,
-        status,
+        purpose_kind,
+        effective_status,
         true as is_own,
     from said_by_themselves
-    where is_current
+    where is_in_force
     union all
     select
         person_id,
         consent_id,
         channel,
         purpose,
-        status,
+        purpose_kind,
+        effective_status,
         false as is_own,
     from said_for_the_address
-    where is_current and record_type = 'email'
+    where is_in_force and record_type = 'email'
 ),
 
 judged as (
@@ -117,15 +121,14 @@ judged as (
         rules.channel,
         any_value(rules.when_unknown) as when_unknown,
         count(heard.consent_id) as consent_count,
-        bool_or(list_contains(from_json(rules.blocking_statuses, '["VARCHAR"]'), heard.status)) as is_blocked,
+        bool_or({{ is_blocking('rules', 'heard.effective_status') }}) as is_blocked,
     from people
     cross join rules
     left join heard
         on
             people.person_id = heard.person_id
-            and rules.channel = heard.channel
-            and (rules.purpose is null or rules.purpose = heard.purpose)
-            and (heard.is_own or list_contains(from_json(rules.blocking_statuses, '["VARCHAR"]'), heard.status))
+            and {{ consent_is_heard('rules', 'heard') }}
+            and (heard.is_own or {{ is_blocking('rules', 'heard.effective_status') }})
     group by people.person_id, rules.destination, rules.channel, rules.purpose
 ),
 

@@ -14,6 +14,7 @@ select
     status,
     source,
     notice_version,
+    coalesce(gpc, false) as is_gpc,
     coalesce(consent_timestamp, occurred_at) as occurred_at,
     received_at,
     seq,
