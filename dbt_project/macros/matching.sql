@@ -244,11 +244,20 @@
     having arg_max(is_unmerge, row(occurred_at, received_at, seq))
 {% endmacro %}
 
-{# Key of the record an id of a directive names. #}
+{# Whose record a directive names: what Handoff itself was told names it as system:record_id, of whatever system. #}
+{% macro named_system(system, record_id) -%}
+    case when {{ system }} = 'handoff' then split_part({{ record_id }}, ':', 1) else {{ system }} end
+{%- endmacro %}
+
+{% macro named_id(system, record_id) -%}
+    case when {{ system }} = 'handoff' then substr({{ record_id }}, strpos({{ record_id }}, ':') + 1) else {{ record_id }} end
+{%- endmacro %}
+
+{# Key of the record a directive names. #}
 {% macro named_record_key(system, record_id) -%}
-    {%- set named_system = "case when " ~ system ~ " = 'handoff' then split_part(" ~ record_id ~ ", ':', 1) else " ~ system ~ " end" -%}
-    {%- set named_id = "case when " ~ system ~ " = 'handoff' then substr(" ~ record_id ~ ", strpos(" ~ record_id ~ ", ':') + 1) else " ~ record_id ~ " end" -%}
-    {{ record_key('(' ~ named_system ~ ')', '(' ~ record_type_of('(' ~ named_system ~ ')', '(' ~ named_id ~ ')') ~ ')', '(' ~ named_id ~ ')') }}
+    {%- set whose = '(' ~ named_system(system, record_id) ~ ')' -%}
+    {%- set which = '(' ~ named_id(system, record_id) ~ ')' -%}
+    {{ record_key(whose, '(' ~ record_type_of(whose, which) ~ ')', which) }}
 {%- endmacro %}
 
 {# The links verdicts were given on; those of the records resolved go and come. #}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,10 @@ _FEWEST_RECORDS = 5
 # Digits kept of a probability: the last ones of a floating sum are not the same in every release.
 _DIGITS = 9
 _FEWEST_TO_TRAIN = 100
+_ROUNDS = (25, 8, 3)
+# Least share of the pairs of one person on a level. Expectation maximisation takes what no pair shows for impossible; 1 in 10,000 is as sure as
+# one may be of that.
+_LEAST_M = 1e-4
 
 
 def train(
@@ -57,9 +62,7 @@ def train(
             max_pairs=float(training.max_pairs), seed=training.seed
         )
         for blocking in training.passes:
-            linker.training.estimate_parameters_using_expectation_maximisation(
-                splink_rules(blocking)[0], estimate_without_term_frequencies=True
-            )
+            _learn(linker, splink_rules(blocking)[0])
     except Exception as error:
         # Splink's own classes, and what DuckDB says of a column without values.
         raise HandoffError(
@@ -68,6 +71,25 @@ def train(
             remedy="Look at matching.training: `certain` and every pass must find pairs of records.",
         ) from error
     return _parameters(connection, linker, matching, count)
+
+
+def _learn(linker: Linker, rule: str) -> None:
+    """One pass. On clean records the share of a level no pair is on falls until Splink refuses it as no number: fewer rounds are enough then."""
+    settings: Any = linker._settings_obj
+    # A pass takes what it cannot learn out of these, and puts it back only when it ends well.
+    before = settings.core_model_settings.copy()
+    for rounds in _ROUNDS:
+        settings.core_model_settings = before.copy()
+        settings.training_settings = replace(settings.training_settings, max_iterations=rounds)
+        try:
+            linker.training.estimate_parameters_using_expectation_maximisation(
+                rule, estimate_without_term_frequencies=True
+            )
+        except ValueError as error:
+            if "below the minimum" not in str(error) or rounds == _ROUNDS[-1]:
+                raise
+        else:
+            return
 
 
 def open_linker(connection: duckdb.DuckDBPyConnection, table: str, matching: Matching) -> Linker:
@@ -124,7 +146,9 @@ def _parameters(
                     label=level.label_for_charts,
                     condition=level.sql_condition,
                     is_null_level=level.is_null_level,
-                    m_probability=None if level.is_null_level else _rounded(level.m_probability),
+                    m_probability=None
+                    if level.is_null_level
+                    else _rounded(max(level.m_probability, _LEAST_M)),
                     u_probability=None if level.is_null_level else _rounded(level.u_probability),
                     term_frequency_column=level._tf_adjustment_input_column_name,
                 )

@@ -443,13 +443,19 @@ def _matching(matching: Matching) -> Iterator[Fault]:
             f"comparison '{name}' occurs twice",
             "Give each comparison a name of its own.",
         )
+    columns = feature_expressions(matching)
     fields = [
         ((*at, "comparisons", index, "fields", position), field)
         for index, comparison in enumerate(matching.comparisons)
         for position, field in enumerate(comparison.fields)
-    ] + [
+    ]
+    compared = feature_expressions(
+        matching.model_copy(update={"guard": matching.guard.model_copy(update={"distinct": ()})})
+    )
+    fields += [
         ((*at, "guard", "distinct", index), name)
         for index, name in enumerate(matching.guard.distinct)
+        if name not in compared
     ]
     for place, field in fields:
         if not field.startswith("custom.") and field not in COMPARED_FIELDS:
@@ -472,7 +478,6 @@ def _matching(matching: Matching) -> Iterator[Fault]:
                 "full_name has no term frequencies",
                 "Remove the line, or compare the two names apart, as text.",
             )
-    columns = feature_expressions(matching)
     for section, rules in (
         ("blocking", matching.blocking),
         ("training", matching.training.certain),

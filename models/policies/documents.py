@@ -279,7 +279,9 @@ class MatchGuard(Part):
         -8.0, description="What a pair below `keep` counts in the average of a group."
     )
     distinct: tuple[ContactField, ...] = Field(
-        (), description="Fields one person has one value of: different values are never linked."
+        (),
+        description="Fields, or columns of a comparison (street_address_number), that one person has one "
+        "value of: different values are never linked.",
     )
 
 
