@@ -28,9 +28,7 @@ compared as (
             {% endfor %}
         ]) as features,
     from contacts
-    {% if not columns %}
-        where false
-    {% endif %}
+    where {{ 'true' if columns else 'false' }}
 )
 
 select
