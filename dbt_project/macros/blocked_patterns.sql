@@ -16,8 +16,12 @@
 
 {# Whether the policy blocks a value. A placeholder stands where an external id would; the system before it always has a name. #}
 {% macro is_blocked(identifier_type, value) -%}
+    {% set patterns = blocked_patterns() %}
     case {{ identifier_type }}
-        {% for blocked_type, pattern in blocked_patterns().items() %}
+        {% if not patterns %}
+        when '' then false
+        {% endif %}
+        {% for blocked_type, pattern in patterns.items() %}
         when '{{ blocked_type }}'
             then regexp_matches(
                 {{ "substr(" ~ value ~ ", strpos(" ~ value ~ ", ':') + 1)" if blocked_type == 'external_id' else value }}, '{{ pattern }}'

@@ -9,16 +9,19 @@
     {% set scope = this.schema ~ '.identity_scope' %}
     {% set scratch = this.schema ~ '.identity_scratch' %}
     {% set is_batch = former and not should_full_refresh() %}
+    {% do run_query('create table if not exists ' ~ records_matched() ~ ' (record_key ubigint, since varchar)') %}
     {% if is_batch %}
         {% do run_query(
             'create or replace table ' ~ scope ~ ' as with own as ('
             ~ 'select identifier_key, is_linking from ' ~ identifiers ~ ' where record_key in (select record_key from ' ~ changed ~ ') offset 0), '
             ~ 'gathered as (select record_key from ' ~ changed ~ ' union '
-            ~ 'select record_key from ' ~ identifiers ~ ' where identifier_key in (select identifier_key from own where is_linking)) '
+            ~ 'select record_key from ' ~ identifiers ~ ' where identifier_key in (select identifier_key from own where is_linking) union '
+            ~ records_matched_by_batch() ~ ') '
             ~ 'select record_key from gathered union '
             ~ 'select record_key from ' ~ former ~ ' where person_id in ('
             ~ 'select person_id from ' ~ former ~ ' where record_key in (select record_key from gathered))'
         ) %}
+        {% do grow_scope_by_matches(scope, former) %}
     {% else %}
         {% do run_query('create or replace table ' ~ scope ~ ' as select record_key from ' ~ records) %}
     {% endif %}
@@ -50,6 +53,7 @@
         qualify count(*) over (partition by identifier_key) <= max_records
     {% endset %}
     {{ solve_components('select record_key as node from ' ~ scope, links, scratch) }}
+    {% do settle_matches(scope, scratch, is_batch) %}
 {% endmacro %}
 
 {# Whose person may be another one after the batch, kept for the models behind, also for the next attempt when this one dies before they

@@ -9,13 +9,16 @@ from itertools import pairwise
 from typing import Any
 
 from ingestion.enrichment import catalog as providers
+from models.matching.features import feature_expressions
 from models.policies.documents import (
+    COMPARED_FIELDS,
     FIT_ATTRIBUTES,
     AccountsPolicy,
     ConsentPolicy,
     FitRule,
     IdentityPolicy,
     KpiPolicy,
+    Matching,
     PolicyDocument,
     RoutingPolicy,
     ScoringPolicy,
@@ -382,6 +385,8 @@ def _routing(policy: RoutingPolicy) -> Iterator[Fault]:
 
 
 def _identity(policy: IdentityPolicy, pattern_fault: PatternCheck) -> Iterator[Fault]:
+    if policy.matching is not None:
+        yield from _matching(policy.matching)
     if not any(identifier.links for identifier in policy.identifiers):
         yield Fault(
             ("identifiers",),
@@ -441,6 +446,79 @@ def _identity(policy: IdentityPolicy, pattern_fault: PatternCheck) -> Iterator[F
         ),
         pattern_fault,
     )
+
+
+def _matching(matching: Matching) -> Iterator[Fault]:
+    at: Location = ("matching",)
+    thresholds = matching.thresholds
+    if not thresholds.link >= thresholds.review >= thresholds.keep:
+        yield Fault(
+            (*at, "thresholds"),
+            f"thresholds do not fall: link {thresholds.link:g}, review {thresholds.review:g}, "
+            f"keep {thresholds.keep:g}",
+            "Write link >= review >= keep.",
+        )
+    if matching.guard.unscored_weight > thresholds.keep:
+        yield Fault(
+            (*at, "guard", "unscored_weight"),
+            f"unscored_weight {matching.guard.unscored_weight:g} is above keep {thresholds.keep:g}",
+            "What was not even worth keeping cannot count more than what was: lower it.",
+        )
+    for index, _, name in _repeated(comparison.name for comparison in matching.comparisons):
+        yield Fault(
+            (*at, "comparisons", index, "name"),
+            f"comparison '{name}' occurs twice",
+            "Give each comparison a name of its own.",
+        )
+    columns = feature_expressions(matching)
+    fields = [
+        ((*at, "comparisons", index, "fields", position), field)
+        for index, comparison in enumerate(matching.comparisons)
+        for position, field in enumerate(comparison.fields)
+    ]
+    compared = feature_expressions(
+        matching.model_copy(update={"guard": matching.guard.model_copy(update={"distinct": ()})})
+    )
+    fields += [
+        ((*at, "guard", "distinct", index), name)
+        for index, name in enumerate(matching.guard.distinct)
+        if name not in compared
+    ]
+    for place, field in fields:
+        if not field.startswith("custom.") and field not in COMPARED_FIELDS:
+            yield Fault(
+                place,
+                f"unknown field '{field}'{known(field, COMPARED_FIELDS)}",
+                "Use a field of the contact contract, or custom.<name>.",
+            )
+    for index, comparison in enumerate(matching.comparisons):
+        wanted = 2 if comparison.kind == "full_name" else 1
+        if len(comparison.fields) != wanted:
+            yield Fault(
+                (*at, "comparisons", index, "fields"),
+                f"kind {comparison.kind} compares {wanted} field(s), not {len(comparison.fields)}",
+                "full_name takes the first and the last name; every other kind one field.",
+            )
+        if comparison.kind == "full_name" and comparison.term_frequencies:
+            yield Fault(
+                (*at, "comparisons", index, "term_frequencies"),
+                "full_name has no term frequencies",
+                "Remove the line, or compare the two names apart, as text.",
+            )
+    for section, rules in (
+        ("blocking", matching.blocking),
+        ("training", matching.training.certain),
+        ("training", matching.training.passes),
+    ):
+        for index, rule in enumerate(rules):
+            for part in rule:
+                for column in part.partition(":")[0].split("|"):
+                    if column not in columns:
+                        yield Fault(
+                            (*at, section, index),
+                            f"unknown column '{column}'{known(column, columns)}",
+                            "Block on what a comparison or guard.distinct names.",
+                        )
 
 
 def _consent(policy: ConsentPolicy, activity_types: Sequence[str]) -> Iterator[Fault]:

@@ -45,6 +45,22 @@ FIT_ATTRIBUTES: dict[str, Literal["text", "number"]] = {
 """What a fit rule may look at: fields of the person and of their account; email_domain is the part
 after the @."""
 
+COMPARED_FIELDS = (
+    "email",
+    "phone",
+    "first_name",
+    "last_name",
+    "birth_date",
+    "street_address",
+    "city",
+    "region",
+    "postal_code",
+    "country",
+    "company",
+    "job_title",
+)
+"""Fields of a contact that matching may compare, beside its custom ones."""
+
 Grade = Literal["A", "B", "C", "D"]
 ConsentChannel = Literal["email", "phone", "sms", "post", "crm", "all"]
 ConsentStatus = Literal["granted", "denied", "withdrawn", "pending"]
@@ -215,6 +231,109 @@ class EmailRule(Part):
     source: Text = Field(description="Page on which the provider says so.")
 
 
+ComparisonKind = Literal[
+    "exact", "text", "full_name", "date", "email", "organisation", "street", "code", "phone"
+]
+ContactField = Annotated[
+    str,
+    StringConstraints(pattern=r"^(custom\.)?[A-Za-z][A-Za-z0-9_]*$"),
+    Field(description="Field of the contact contract, or custom.<name> for a custom field."),
+]
+BlockingPart = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\|[a-z][a-z0-9_]*)*(:-?[1-9][0-9]*)?$"),
+    Field(
+        description="Compared column that has to agree: `last_name`; its first or last characters: "
+        "`last_name:3`, `birth_date:-5`; either of two: `first_name|last_name`."
+    ),
+]
+BlockingRule = Annotated[tuple[BlockingPart, ...], Field(min_length=1)]
+
+
+class FieldComparison(Part):
+    """One piece of evidence: how a field of two records is compared."""
+
+    name: Name = Field(description="What the waterfall calls it.")
+    kind: ComparisonKind = Field(
+        description="exact; text: names and titles, by Jaro-Winkler; full_name: first and last name, "
+        "also swapped; date: as YYYY-MM-DD or YYYYMMDD; email; organisation: by words; street: by house "
+        "number and street; code: postal codes and other numbers, by typing errors; phone."
+    )
+    fields: Annotated[tuple[ContactField, ...], Field(min_length=1, max_length=2)]
+    term_frequencies: bool = Field(
+        False, description="Agreement on a rare value weighs more than on a common one."
+    )
+
+
+class MatchTraining(Part):
+    """How `handoff identity train` learns what agreement and disagreement weigh."""
+
+    certain: tuple[BlockingRule, ...] = Field(
+        description="Pairs that agree on any of these are nearly all one person: they tell how many "
+        "duplicates there are."
+    )
+    recall: float = Field(
+        gt=0, le=1, description="Share of all true pairs that the rules above find, estimated."
+    )
+    passes: tuple[BlockingRule, ...] = Field(
+        description="Each pass learns, from pairs that agree on this, the comparisons it leaves out; "
+        "two that overlap little."
+    )
+    max_pairs: int = Field(1_000_000, ge=10_000, description="Random pairs looked at.")
+    seed: int = Field(1, description="The same records and seed give the same parameters.")
+
+
+class MatchThresholds(Part):
+    """In match weights: log2 of the odds. 0 is even, 10 is a thousand to one."""
+
+    link: Finite = Field(description="From here on a pair is linked, unless the guard refuses.")
+    review: Finite = Field(description="From here on a person is asked: handoff identity review.")
+    keep: Finite = Field(
+        -5.0, description="Pairs below are forgotten; those between speak against a larger group."
+    )
+
+
+class MatchGuard(Part):
+    """Stops chains of weak links: a group is one person only when its records agree on average."""
+
+    max_records: int = Field(50, ge=2, description="No link makes a person of more records.")
+    max_group: int = Field(
+        2_000,
+        ge=2,
+        description="Records that links join before the guard looks; of a larger group every link "
+        "goes to review.",
+    )
+    min_density: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Least share of the pairs between two groups that have a weight of `keep` or more.",
+    )
+    unscored_weight: Finite = Field(
+        -8.0, description="What a pair below `keep` counts in the average of a group."
+    )
+    distinct: tuple[ContactField, ...] = Field(
+        (),
+        description="Fields, or columns of a comparison (street_address_number), that one person has one "
+        "value of: different values are never linked.",
+    )
+
+
+class Matching(Part):
+    """Links between records that share no identifier, by weight of evidence (Fellegi-Sunter)."""
+
+    comparisons: Annotated[tuple[FieldComparison, ...], Field(min_length=2)]
+    blocking: Annotated[tuple[BlockingRule, ...], Field(min_length=1)] = Field(
+        description="Only pairs that agree on one of these are compared."
+    )
+    max_block: int = Field(
+        200, ge=2, description="A value more records agree on tells nothing, and blocks nothing."
+    )
+    thresholds: MatchThresholds
+    guard: MatchGuard = MatchGuard()
+    training: MatchTraining
+
+
 class IdentityPolicy(PolicyDocument):
     """When two records are the same person, and whose values win when they are."""
 
@@ -223,6 +342,11 @@ class IdentityPolicy(PolicyDocument):
     blocked_values: tuple[BlockedValue, ...] = ()
     shared_mailboxes: tuple[Text, ...] = Field(
         (), description="Parts before the @ that belong to a team; they never link people."
+    )
+    matching: Matching | None = Field(
+        None,
+        description="Links by evidence; they hold once `handoff identity train` has written the "
+        "parameters beside the version.",
     )
     system_priority: tuple[Name, ...] = Field(description="Whose values win, most trusted first.")
 

@@ -15,6 +15,13 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from ingestion.errors.catalog import HandoffError
+from models.matching.parameters import (
+    MatchParameters,
+    matches_policy,
+    parameters_hash,
+    parameters_path,
+    read_parameters,
+)
 from models.policies.contradictions import contradictions, disagreements, known
 from models.policies.documents import (
     COUNTRY_PATTERN,
@@ -22,6 +29,7 @@ from models.policies.documents import (
     KINDS,
     NAME_PATTERN,
     VERSION_PATTERN,
+    IdentityPolicy,
     PolicyDocument,
     Rollout,
 )
@@ -50,6 +58,7 @@ class PolicyVersion:
     file: str
     document: PolicyDocument
     content_hash: str
+    parameters: MatchParameters | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +105,15 @@ def load_policies(folder: Path | None = None, *, further_systems: Collection[str
                     continue
                 faults = contradictions(document, _activity_types(), pattern_fault)
                 problems += [source.problem(fault) for fault in faults]
+                parameters = _parameters(document, source, file, problems)
                 sources[kind][file.stem] = source
                 versions[kind][file.stem] = PolicyVersion(
                     kind=kind,
                     version=file.stem,
                     file=source.file,
                     document=document,
-                    content_hash=content_hash(document),
+                    content_hash=content_hash(document, parameters),
+                    parameters=parameters,
                 )
     rollout = read_source(folder, folder / "rollout.yml", problems)
     active = {} if rollout is None else _active(rollout, folder, problems)
@@ -145,13 +156,40 @@ def check_frozen(policies: Policies, used: Mapping[tuple[str, str], str]) -> Non
         )
 
 
-def content_hash(document: PolicyDocument) -> str:
-    """SHA-256 (hex) of what the document decides.
+def _parameters(
+    document: PolicyDocument, source: Source, file: Path, problems: list[Problem]
+) -> MatchParameters | None:
+    """Trained parameters of an identity version, when there are any; a problem is noted when they are not of these comparisons."""
+    path = parameters_path(file)
+    if not isinstance(document, IdentityPolicy) or not path.is_file():
+        return None
+    name = f"{source.file.rpartition('/')[0]}/{path.name}"
+    again = f"Train again: handoff identity train --policy {file.stem}; or remove the file."
+    try:
+        parameters = read_parameters(path)
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        problems.append(Problem(name, None, f"cannot be read: {first}", again))
+        return None
+    if document.matching is None or not matches_policy(parameters, document.matching):
+        problems.append(
+            Problem(name, None, f"was trained for other comparisons than {source.file} has", again)
+        )
+        return None
+    return parameters
+
+
+def content_hash(document: PolicyDocument, parameters: MatchParameters | None = None) -> str:
+    """SHA-256 (hex) of what the document, with the parameters trained for it, decides.
 
     Fields at their default are left out: a field that a later release adds must not unfreeze old
-    versions.
+    versions. Nor must comparisons that nothing was trained for: they decide nothing.
     """
     content = document.model_dump(mode="json", exclude=set(PROSE), exclude_defaults=True)
+    if parameters is None:
+        content.pop("matching", None)
+    else:
+        content["parameters"] = parameters_hash(parameters)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

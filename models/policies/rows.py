@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ingestion.normalize.emails import EmailRule
+from models.matching.features import blocking_keys, column_of, feature_expressions
+from models.matching.parameters import MatchParameters, level_rows
 from models.policies.documents import (
     AccountsPolicy,
     ConsentPolicy,
@@ -94,6 +96,46 @@ POLICY_COLUMNS: dict[str, dict[str, str]] = {
     "identity_blocked_values": {**_KEY, "identifier_type": "text", "pattern": "text"},
     "identity_shared_mailboxes": {**_KEY, "local_part": "text"},
     "identity_system_priority": {**_KEY, "system": "text", "priority": "integer"},
+    "identity_matching": {
+        **_KEY,
+        "parameters_version": "text",
+        "prior_weight": "number",
+        "link_weight": "number",
+        "review_weight": "number",
+        "keep_weight": "number",
+        "unscored_weight": "number",
+        "max_block": "integer",
+        "max_group": "integer",
+        "max_records": "integer",
+        "min_density": "number",
+    },
+    "identity_matching_columns": {
+        **_KEY,
+        "position": "integer",
+        "column_name": "text",
+        "expression": "text",
+        "is_distinct": "boolean",
+    },
+    "identity_matching_keys": {**_KEY, "rule": "integer", "expression": "text"},
+    "identity_matching_levels": {
+        **_KEY,
+        "comparison": "text",
+        "comparison_position": "integer",
+        "level_position": "integer",
+        "label": "text",
+        "condition": "text",
+        "is_null_level": "boolean",
+        "m_probability": "number?",
+        "u_probability": "number?",
+        "match_weight": "number",
+        "term_frequency_column": "text?",
+    },
+    "identity_matching_frequencies": {
+        **_KEY,
+        "column_name": "text",
+        "value": "text",
+        "frequency": "number",
+    },
     "consent_rules": {
         **_KEY,
         "destination": "text",
@@ -242,6 +284,7 @@ def _rows(version: PolicyVersion) -> Iterator[tuple[str, Row]]:
             yield from _routing_rows(document)
         case IdentityPolicy():
             yield from _identity_rows(document)
+            yield from _matching_rows(document, version.parameters)
         case ConsentPolicy():
             yield from _consent_rows(document)
         case SyncPolicy():
@@ -404,6 +447,48 @@ def _with_lists(content: Row) -> Row:
         name: json.dumps(list(value)) if isinstance(value, tuple) else value
         for name, value in content.items()
     }
+
+
+def _matching_rows(
+    document: IdentityPolicy, parameters: MatchParameters | None
+) -> Iterator[tuple[str, Row]]:
+    """None while nothing was trained: then nothing is matched."""
+    matching = document.matching
+    if matching is None or parameters is None:
+        return
+    thresholds, guard = matching.thresholds, matching.guard
+    yield (
+        "identity_matching",
+        {
+            "parameters_version": parameters.version,
+            "prior_weight": parameters.prior_weight,
+            "link_weight": thresholds.link,
+            "review_weight": thresholds.review,
+            "keep_weight": thresholds.keep,
+            "max_block": matching.max_block,
+            **guard.model_dump(exclude={"distinct"}),
+        },
+    )
+    distinct = {column_of(field) for field in guard.distinct}
+    expressions = feature_expressions(matching)
+    for position, (name, expression) in enumerate(expressions.items(), start=1):
+        yield (
+            "identity_matching_columns",
+            {
+                "position": position,
+                "column_name": name,
+                "expression": expression,
+                "is_distinct": name in distinct,
+            },
+        )
+    for rule, expression in blocking_keys(matching):
+        yield "identity_matching_keys", {"rule": rule, "expression": expression}
+    for level in level_rows(parameters):
+        yield "identity_matching_levels", {**level}
+    for column, frequencies in parameters.term_frequencies.items():
+        for value, frequency in frequencies.items():
+            row = {"column_name": column, "value": value, "frequency": frequency}
+            yield "identity_matching_frequencies", row
 
 
 def _sync_rows(document: SyncPolicy) -> Iterator[tuple[str, Row]]:

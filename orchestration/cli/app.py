@@ -16,7 +16,15 @@ from pydantic import ValidationError
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
-from orchestration.cli import calendars, clients, consents, contracts, quarantine, webhooks
+from orchestration.cli import (
+    calendars,
+    clients,
+    consents,
+    contracts,
+    identity_review,
+    quarantine,
+    webhooks,
+)
 from orchestration.cli.enrich import enrich
 from orchestration.cli.output import EXIT_CHECKS, EXIT_OK, EXIT_OUTSIDE, AsJson, instant_of
 from orchestration.cli.output import print_json as _print_json
@@ -38,6 +46,14 @@ app.add_typer(clients.app)
 app.add_typer(consents.app)
 app.add_typer(contracts.app)
 app.add_typer(quarantine.app)
+identity = typer.Typer(
+    name="identity",
+    help="Who is whom: what evidence weighs, and the matches a person decides.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+identity_review.add_to(identity)
+app.add_typer(identity)
 app.add_typer(webhooks.app)
 app.command()(enrich)
 

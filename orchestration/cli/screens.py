@@ -322,7 +322,14 @@ def print_explanation(explanation: Explanation) -> None:
     console.print(Text("\nWho: records that are this person", style="bold"))
     for record in explanation.records:
         links = ", ".join(
-            f"{link['identifier_type']} {link['identifier_value']}" for link in record["evidence"]
+            f"{link['identifier_type']} {link['identifier_value']}"
+            # A link by evidence: how sure, and by which trained parameters.
+            + (
+                f" (weight {link['match_weight']:.1f}, parameters {link['parameters_version']})"
+                if "match_weight" in link
+                else ""
+            )
+            for link in record["evidence"]
         )
         gone = " (deleted there)" if record["is_deleted"] else ""
         console.print(

@@ -96,6 +96,43 @@ linked as (
     group by own.record_key
 ),
 
+links as (
+    select * from {{ ref('int_identity__links') }}
+    {% if is_incremental() %}
+        where left_record_key in (select people.record_key from people)
+    {% endif %}
+    {{ looked_up() }}
+),
+
+-- Both records of an accepted link say so, each of the other, with the weight and what it was scored with.
+matched as (
+    select
+        sides.record_key,
+        list(
+            to_json({
+                'identifier_type': 'match',
+                'identifier_value': others.system || ':' || others.record_id,
+                'record_count': 2,
+                'match_weight': round(sides.match_weight, 4),
+                'match_probability': round(sides.match_probability, 6),
+                'parameters_version': sides.parameters_version
+            })
+            order by others.system, others.record_id
+        ) as evidence,
+    from (
+        select
+            unnest([left_record_key, right_record_key]) as record_key,
+            unnest([right_record_key, left_record_key]) as other_key,
+            match_weight,
+            match_probability,
+            parameters_version,
+        from links
+        where is_accepted
+    ) as sides
+    inner join people as others on sides.other_key = others.record_key
+    group by sides.record_key
+),
+
 people_mapped as (
     select
         people.record_key,
@@ -104,7 +141,14 @@ people_mapped as (
         people.record_id,
         people.person_id,
         chosen.account_id,
-        coalesce(cast(linked.evidence as varchar), '[]') as evidence,
+        case
+            when matched.evidence is null then coalesce(cast(linked.evidence as varchar), '[]')
+            else cast(
+                to_json(
+                    list_concat(coalesce(from_json(linked.evidence, '["JSON"]'), []), matched.evidence)
+                ) as varchar
+            )
+        end as evidence,
         coalesce(contacts.is_deleted, false) as is_deleted,
         coalesce(contacts.created_at, people.first_received_at) as valid_from,
         people.first_received_at,
@@ -112,6 +156,7 @@ people_mapped as (
     left join contacts on people.record_key = contacts.record_key
     left join linked on people.record_key = linked.record_key
     left join chosen on people.person_id = chosen.person_id
+    left join matched on people.record_key = matched.record_key
 ),
 
 {% if with_accounts %}

@@ -8,7 +8,7 @@
 {% set stated_columns = [
     'email', 'phone', 'first_name', 'last_name', 'birth_date', 'street_address', 'city', 'region', 'postal_code', 'country', 'company',
     'job_title', 'external_ids', 'original_source', 'latest_source', 'campaign_id', 'owner_id', 'lifecycle_stage', 'account_record_id',
-    'master_record_id', 'converted_contact_id', 'handoff_person_id',
+    'master_record_id', 'converted_contact_id', 'handoff_person_id', 'custom',
 ] %}
 
 with versions as (

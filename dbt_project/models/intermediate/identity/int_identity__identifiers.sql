@@ -95,9 +95,13 @@ stated_ids as (
     select
         records.record_key,
         'external_id' as identifier_type,
-        directives.system || ':' || directives.merged_id as identifier_value,
+        {{ named_system('directives.system', 'directives.merged_id') }}
+        || ':' || {{ named_id('directives.system', 'directives.merged_id') }} as identifier_value,
     from directives
-    inner join records on directives.system = records.system and directives.surviving_id = records.record_id
+    inner join records
+        on
+            records.system = {{ named_system('directives.system', 'directives.surviving_id') }}
+            and records.record_id = {{ named_id('directives.system', 'directives.surviving_id') }}
 ),
 
 carried as (

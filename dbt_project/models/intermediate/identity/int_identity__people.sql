@@ -9,6 +9,10 @@
 
 -- depends_on: {{ ref('int_batch__changed_records') }}
 -- depends_on: {{ ref('int_identity__identifiers') }}
+-- depends_on: {{ ref('int_identity__features') }}
+-- depends_on: {{ ref('int_identity__matches') }}
+-- depends_on: {{ ref('int_identity__merges_unioned') }}
+-- depends_on: {{ source('raw_policies', 'identity_matching') }}
 with components as (
     select * from {{ this.schema }}.identity_scratch
 ),

@@ -110,12 +110,19 @@ stage_changes as (
 
 directives as (
     select
-        system,
-        unnest([surviving_id, merged_id]) as contact_id,
+        {{ named_system('system', 'named') }} as system,
+        {{ named_id('system', 'named') }} as contact_id,
         cast(null as varchar) as email,
         received_at,
         load_id,
-    from {{ ref('int_identity__merges_unioned') }}
+    from (
+        select
+            system,
+            unnest([surviving_id, merged_id]) as named,
+            received_at,
+            load_id,
+        from {{ ref('int_identity__merges_unioned') }}
+    ) as told
 ),
 
 mentions as (
