@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 _NO_WORD = re.compile(r"[\W_]+")
 
 
+@functools.lru_cache(maxsize=65_536)
 def company_key(name: str | None) -> str | None:
     """`name` as it is compared: `Keller Optik GmbH & Co. KG` and `KELLER-OPTIK` are `keller optik`; None when nothing is left of it.
 
@@ -21,7 +23,7 @@ def company_key(name: str | None) -> str | None:
     """
     if not name:
         return None
-    from cleanco import basename
+    from cleanco import basename  # type: ignore[import-untyped]
 
     folded = unicodedata.normalize("NFKD", basename(name) or name).casefold()
     kept = "".join(letter for letter in folded if not unicodedata.combining(letter))

@@ -24,6 +24,8 @@ GROWS_WITH_THE_PAST = (
     "raw_events.contacts",
     "raw_events.consents",
     "intermediate.int_activities__unioned",
+    "intermediate.int_accounts__people",
+    "intermediate.int_contacts__account_keys",
     "intermediate.int_contacts__versions",
     "intermediate.int_contacts__current",
     "intermediate.int_consents__versions",
