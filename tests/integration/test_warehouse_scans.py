@@ -64,7 +64,16 @@ def warehouse(open_warehouse: Callable[..., Any]) -> Any:
     log += [records.page_view(ACTIVITIES, PEOPLE, known)]
     log += [
         records.event(
-            "account", "acme", known, {"record_id": "acme", "system": "web", "name": "Acme"}
+            "account",
+            "acme",
+            known,
+            # Everybody's: the past is one person's with other numbers, but for the company's.
+            {
+                "record_id": "acme",
+                "system": "web",
+                "name": "Acme",
+                "domain": f"company-{PEOPLE % 997}.example",
+            },
         )
     ]
     opened.append(log)
