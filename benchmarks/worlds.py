@@ -444,7 +444,7 @@ def _email(prefix: str = "", person: str = "person") -> str:
     last = f"([{', '.join(repr(name) for name in _LAST)}])[1 + {prefix}name_draw // {len(_FIRST)}]"
     domain = (
         f"case when {prefix}has_free_mail then 'gmail.com'"
-        f" else 'company-' || {prefix}company_of || '.example.com' end"
+        f" else 'company-' || {prefix}company_of || '.example' end"
     )
     return f"{first} || '.' || {last} || '.' || {person} || '@' || {domain}"
 
@@ -480,7 +480,7 @@ def _activities(world: World) -> dict[str, str]:
     on_site = f"({by_email} or {unknown} or (has_second and system_draw < 0.5))"
     system = f"(case when {on_site} then 'web' else 'hubspot' end)"
     contact = f"(case when {by_email} or {unknown} then null when has_second and system_draw < 0.5 then 'w' || person else 'h' || person end)"
-    typed = f"(case when has_shared_mailbox then 'info@company-' || company_of || '.example.com' else {_email()} end)"
+    typed = f"(case when has_shared_mailbox then 'info@company-' || company_of || '.example' else {_email()} end)"
     page = _one_of(_PAGES, "page_draw", 2.2)
     paid = "source_draw < 0.2"
     return {
@@ -512,7 +512,7 @@ def _contacts(world: World) -> dict[str, str]:
     record = "(case version when 1 then 'w' else 'h' end || person)"
     # A second record is linked by address (70 %), by number (20 %) or because it names the first.
     own = _email()
-    shared = "'info@company-' || company_of || '.example.com'"
+    shared = "'info@company-' || company_of || '.example'"
     elsewhere = f"'second.' || {own}"
     phone = (
         "case when has_switchboard then '+49 89 2' || lpad(cast(company_of as varchar), 7, '0')"
@@ -561,7 +561,7 @@ def _accounts(_: World) -> dict[str, str]:
         "record_id": "'a' || company",
         "system": "'hubspot'",
         "name": "'Company ' || company",
-        "domain": "'company-' || company || '.example.com'",
+        "domain": "'company-' || company || '.example'",
         "industry": _one_of(_INDUSTRIES, "industry_draw"),
         "employee_count": "cast(pow(10, 1 + size_draw * 3) as bigint)",
         "annual_revenue_usd": "cast(pow(10, 5 + size_draw * 3) as decimal(18, 2))",

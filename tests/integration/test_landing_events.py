@@ -34,6 +34,7 @@ SYSTEM_TABLES = {
     "raw_calendly": {"organization_memberships", "invitees"},
     "raw_calcom": {"bookings"},
     "raw_ad_spend": {"days", "files"},
+    "raw_enrichment": {"companies"},
     "raw_caldav": {"objects"},
 }  # fmt: skip
 

@@ -284,7 +284,7 @@ def test_personal_fields_are_told_who_asks_for_them_and_not_of_who_may_not_be_wr
     world.deliver()
     told = {each["person_id"]: each["personal"] for each in world.bodies("lead.assigned")}
     assert told[world.person_of("person-9")] == {
-        "email": "person.9@company-9.example.com",
+        "email": "person.9@company-9.example",
         "rep_email": "rep0@example.com",
     }
     assert told[world.person_of("person-10")] == {"email": None, "rep_email": None}

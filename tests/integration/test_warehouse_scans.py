@@ -24,6 +24,8 @@ GROWS_WITH_THE_PAST = (
     "raw_events.contacts",
     "raw_events.consents",
     "intermediate.int_activities__unioned",
+    "intermediate.int_accounts__people",
+    "intermediate.int_contacts__account_keys",
     "intermediate.int_contacts__versions",
     "intermediate.int_contacts__current",
     "intermediate.int_consents__versions",
@@ -62,7 +64,16 @@ def warehouse(open_warehouse: Callable[..., Any]) -> Any:
     log += [records.page_view(ACTIVITIES, PEOPLE, known)]
     log += [
         records.event(
-            "account", "acme", known, {"record_id": "acme", "system": "web", "name": "Acme"}
+            "account",
+            "acme",
+            known,
+            # Everybody's: the past is one person's with other numbers, but for the company's.
+            {
+                "record_id": "acme",
+                "system": "web",
+                "name": "Acme",
+                "domain": f"company-{PEOPLE % 997}.example",
+            },
         )
     ]
     opened.append(log)

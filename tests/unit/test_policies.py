@@ -58,6 +58,24 @@ def add_version(folder: Path, kind: str, version: str, old: str, new: str) -> No
 
 # (file, text to replace, replacement, line offset of the fault, what the message must name)
 REFUSED = {
+    "a tie-break twice": (
+        "accounts/v1.yml", "customer, owner, recent_change", "owner, owner, recent_change", 0,
+        "'owner' occurs twice"),
+    "unknown evidence": (
+        "accounts/v1.yml", "match: [stated, exact_domain", "match: [stated, exact_domains", 0,
+        "exact_domain"),
+    "a source that is no system": (
+        "accounts/v1.yml", "source_priority: [salesforce", "source_priority: [salesfroce", 0,
+        "did you mean 'salesforce'"),
+    "an unknown provider": (
+        "accounts/v1.yml", "providers: [files, http]", "providers: [files, https]", 0,
+        "did you mean 'http'"),
+    "a blocked address": (
+        "accounts/v1.yml", "blocked_domains: []", "blocked_domains: ['www@acme.com']", 0,
+        "would never match"),
+    "answers that never grow old": (
+        "accounts/v1.yml", "refresh_after_days: 90", "refresh_after_days: 0", 0,
+        "refresh_after_days"),
     "rearm above the threshold": (
         "scoring/v1.yml", "rearm_below: 40", "rearm_below: 70", 0, "rearm_below 70"),
     "rearm equal to the threshold": (

@@ -23,7 +23,7 @@ select
         partition by root
         order by first_received_at, system, record_id
     ) as account_id,
-    * exclude (root),
+    * exclude (root), -- noqa: AM04
     case
         when count(*) over (partition by root) = 1 then '[]'
         else cast(

@@ -117,7 +117,12 @@ contested_keys as (
         stated.account_id,
         stated.key_hash,
     from {{ ref('int_accounts__keys') }} as stated
-    where stated.evidence = 'stated' and stated.account_id in (select level.account_id from level where level.is_contested)
+    where
+        stated.evidence = 'stated'
+        and stated.account_id in (
+            select level.account_id from level
+            where level.is_contested
+        )
 ),
 
 naming as (

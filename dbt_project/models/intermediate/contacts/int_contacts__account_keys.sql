@@ -31,7 +31,8 @@ told as (
         is_deleted,
         occurred_at as stated_at,
         account_record_id,
-        {{ name_and_country('company', 'country') }} as name_key,
+        company,
+        country,
         {{ host_of("split_part(email, '@', -1)") }} as host,
     from contacts
     union all
@@ -41,13 +42,14 @@ told as (
         false as is_deleted,
         first_received_at as stated_at,
         cast(null as varchar) as account_record_id,
-        cast(null as varchar) as name_key,
+        cast(null as varchar) as company,
+        cast(null as varchar) as country,
         {{ host_of("split_part(record_id, '@', -1)") }} as host,
     from records
     where record_type = 'email'
 ),
 
--- Each host is asked about once, whoever has a mailbox there.
+-- Each host and each name is asked about once, whoever has a mailbox there or works for it.
 hosts as (
     select distinct host from told
     where host is not null
@@ -58,6 +60,22 @@ domains as materialized (
         host,
         {{ company_domain('host') }} as company_domain,
     from hosts
+),
+
+companies as (
+    select distinct
+        company,
+        country,
+    from told
+    where company is not null and country is not null
+),
+
+names as materialized (
+    select
+        company,
+        country,
+        {{ name_and_country('company', 'country') }} as name_key,
+    from companies
 ),
 
 keys as (
@@ -83,14 +101,15 @@ keys as (
     where domains.company_domain is not null
     union all
     select
-        record_key,
-        system,
-        is_deleted,
-        stated_at,
+        told.record_key,
+        told.system,
+        told.is_deleted,
+        told.stated_at,
         'name_and_country' as evidence,
-        name_key as evidence_value,
+        names.name_key as evidence_value,
     from told
-    where name_key is not null
+    inner join names on told.company = names.company and told.country = names.country
+    where names.name_key is not null
 )
 
 select
