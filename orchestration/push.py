@@ -15,6 +15,7 @@ from ingestion.outbound.apply import ApplyReport, apply_plan
 from ingestion.outbound.guard import Guard, GuardViolation, check_guard, require_guard
 from ingestion.outbound.plan import Plan, build_plan, load_plan, require_fresh, seal
 from ingestion.settings import Settings
+from orchestration.late_refusals import LateRefusals
 
 if TYPE_CHECKING:
     import duckdb
@@ -149,6 +150,7 @@ def apply(
         raise HandoffError("EXPECTATION_FAILED", f"{plan.plan_id}: {'; '.join(unmet[:3])}")
     require_guard(plan, guards, known)
     target = load_destination(plan.system).open_destination(settings)
+    late = LateRefusals(settings, plan.system)
     log = open_log(settings)
     try:
         report = apply_plan(
@@ -156,7 +158,7 @@ def apply(
             target,
             log,
             clock=lambda: datetime.now(UTC),
-            consent_allows=consented.__contains__,
+            consent_allows=lambda person_id: person_id in consented and not late.refuse(person_id),
             plans_dir=settings.plans_dir,
             progress=progress,
             dry_run=dry_run,

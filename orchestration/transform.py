@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ingestion import time_zones
 from ingestion.errors.catalog import HandoffError
+from ingestion.landing.marks import read_mark, write_mark
 from ingestion.normalize.release import release as normalize_release
 from ingestion.settings import Settings
 from orchestration.subscribers import ATTEMPTS_DDL
@@ -206,6 +207,8 @@ def transform(
         connection.execute(ATTEMPTS_DDL)
         last = _last_state(connection)
     parsed, code_hash = _models(settings, last if as_made else None)
+    # Asked first: what lands from here on waits for the next one.
+    landed = read_mark(settings, "landed")
     with _connect(settings) as connection:
         through = _newest_load(connection)
         policy_hash = _policy_hash(connection)
@@ -262,6 +265,7 @@ def transform(
             ],
         )
         connection.execute("commit")
+        write_mark(settings, "transformed", landed)
         rows = {
             (schema, name): count
             for schema, name, count in connection.execute(

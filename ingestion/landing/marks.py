@@ -12,7 +12,8 @@ from ingestion.durable_file import write_atomically
 from ingestion.log.interface import LANES, Lane
 from ingestion.settings import Settings
 
-Stage = Literal["landed", "decided"]
+# landed: in raw_*; transformed: the models have taken it in; decided: what they decided was pushed too.
+Stage = Literal["landed", "transformed", "decided"]
 
 
 def write_mark(settings: Settings, stage: Stage, through: Mapping[Lane, int]) -> None:

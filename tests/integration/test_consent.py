@@ -16,6 +16,7 @@ from models.policies.load import load_policies
 from models.policies.rows import policy_tables
 from orchestration.consents import show_consent
 from orchestration.explain import explain_person
+from orchestration.late_refusals import LateRefusals
 from orchestration.serving import open_serving, publish
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -275,6 +276,34 @@ def test_global_privacy_control_stops_tracking_and_no_mail(world: World) -> None
     assert "private-2" not in counted
     [row] = explain_person(world.warehouse.settings, private, as_of=START + 10 * DAY).withheld
     assert (row["rule_id"], row["withheld_by"]) == ("page_demo", "tracking_refused")
+
+
+def test_a_no_in_the_log_counts_at_sending_before_it_is_in_the_warehouse(world: World) -> None:
+    late = LateRefusals(world.warehouse.settings, "salesforce")
+    second, buyer = world.person("second"), world.person("buyer")
+    assert not late.refuse(second)
+    # Of other things: a channel and a purpose that no rule of the destination looks at, and a yes.
+    at = START + 10 * DAY
+    world.tell(
+        at,
+        ("consent", consent("second", "denied", "sms")),
+        ("consent", consent("second", "denied", purpose="tracking")),
+        ("consent", consent("second", "granted")),
+    )
+    assert not late.refuse(second)
+    by_address = {"contact_id": None, "email": " Second@firm-second.com"}
+    world.tell(at, ("consent", consent("second", "withdrawn") | by_address))
+    assert late.refuse(second)
+    assert not late.refuse(buyer)
+    world.tell(at, ("consent", consent("buyer", "denied", "all", purpose="profiling")))
+    assert late.refuse(buyer)
+    world.tell(at, ("consent", consent("buyer", "granted", "all", purpose="profiling")))
+    assert late.refuse(buyer), "a yes waits for the next batch"
+    assert LateRefusals(world.warehouse.settings, "salesforce").refuse(second)
+    world.warehouse.transform(START + 10 * DAY)
+    assert not LateRefusals(world.warehouse.settings, "salesforce").refuse(second)
+    assert second not in written(world)
+    assert buyer in written(world)
 
 
 def test_what_is_said_later_changes_the_gates_and_comes_out_as_in_a_rebuild(world: World) -> None:

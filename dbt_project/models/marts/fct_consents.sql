@@ -180,7 +180,9 @@ changes as (
         record_key,
         identifier_type,
         occurred_at,
-        row_number() over told = 1 or stated_value is distinct from lag(stated_value) over told as is_change,
+        stated_value,
+        lag(stated_value) over told as former_value,
+        row_number() over told as place,
     from stated
     where occurred_at <= {{ as_of() }}
     window told as (
@@ -196,7 +198,7 @@ identified as (
         identifier_type,
         max(occurred_at) as identified_at,
     from changes
-    where is_change
+    where place = 1 or stated_value is distinct from former_value
     group by record_key, identifier_type
 ),
 

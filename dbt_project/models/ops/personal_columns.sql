@@ -2,14 +2,14 @@
 {% set published = ['marts', 'sync', 'ops'] %}
 {% set found = [] %}
 {% if execute %}
-    {% for node in graph.nodes.values() if node.resource_type == 'model' and node.schema in published %}
-        {% for column in node.columns.values() %}
-            {% set kind = (column.config.meta or column.meta).get('pii') %}
-            {% if kind %}
-                {% do found.append([node.schema, node.name, column.name, kind]) %}
-            {% endif %}
-        {% endfor %}
-    {% endfor %}
+{% for node in graph.nodes.values() if node.resource_type == 'model' and node.schema in published %}
+{% for column in node.columns.values() %}
+{% set kind = (column.config.meta or column.meta).get('pii') %}
+{% if kind %}
+{% do found.append([node.schema, node.name, column.name, kind]) %}
+{% endif %}
+{% endfor %}
+{% endfor %}
 {% endif %}
 
 with described (schema_name, table_name, column_name, personal_data) as (

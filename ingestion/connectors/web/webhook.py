@@ -177,4 +177,19 @@ def _consents(contact_id: str | None, fields: dict[str, Any], timestamp: str) ->
         }
         data |= {name: consent[name] for name in CONSENT_DETAILS if name in consent}
         made.append((f"consent:{channel}", "consent", f"{contact_id}/{channel}", data))
+    if consent.get("gpc") is True and not made:
+        # The form asked nothing, and the browser answered all the same.
+        signal: dict[str, Any] = {
+            "system": SYSTEM,
+            "contact_id": contact_id,
+            "email": fields["email"],
+            "channel": "all",
+            "purpose": "sale_sharing",
+            "lawful_basis": "not_applicable",
+            "status": "denied",
+            "consent_timestamp": timestamp,
+            "source": "global_privacy_control",
+            "gpc": True,
+        }
+        made.append(("consent:gpc", "consent", f"{contact_id}/gpc", signal))
     return made
