@@ -87,6 +87,14 @@ class Settings(BaseSettings):
     marketo_rate_limit: int = Field(
         50, ge=1, le=100, description="Most calls to Marketo in 20 seconds; its own limit is 100."
     )
+    marketo_daily_calls: int = Field(
+        25_000,
+        ge=1,
+        description="Most calls of one process to Marketo in 24 hours; its own limit is 50,000.",
+    )
+    marketo_poll_seconds: float = Field(
+        300.0, ge=0, description="How often at most `handoff work` polls Marketo."
+    )
     salesforce_url: str | None = None
     salesforce_client_id: str | None = None
     salesforce_client_secret: SecretStr | None = None

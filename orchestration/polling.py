@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing import polls
@@ -15,17 +16,30 @@ from orchestration.progress import report
 Answers = Mapping[str, Exception | None]
 
 _asked: list[Answers] = []
+# When each address was last asked, by a clock of seconds. A restart asks at once.
+_asked_at: dict[str, float] = {}
 
 
-def ask_systems(settings: Settings) -> Answers:
-    """Poll every configured system into the archive; what one raises is its answer, and the others are asked."""
+def ask_systems(settings: Settings, clock: Callable[[], float] = time.monotonic) -> Answers:
+    """Poll every configured system into the archive; what one raises is its answer, and the others are asked. One whose calls a day are few
+    (HANDOFF_<SYSTEM>_POLL_SECONDS) is passed over until its time has come, as if it had no news."""
     answers: dict[str, Exception | None] = {}
     for system in polls.configured_systems(settings):
+        address = getattr(settings, f"{system}_url")
+        pause = getattr(settings, f"{system}_poll_seconds", 0.0)
+        if pause and address in _asked_at and clock() - _asked_at[address] < pause:
+            answers[system] = None
+            continue
         report(f"polling {system}")
+        began = clock()
         try:
             answers[system] = polls.archive_news(settings, system)
         except Exception as error:
             answers[system] = error
+        # What failed for a while is tried again with the next batch; no quota comes back so soon.
+        answer = answers[system]
+        if not isinstance(answer, HandoffError) or answer.code == "QUOTA_EXHAUSTED":
+            _asked_at[address] = began
     return answers
 
 

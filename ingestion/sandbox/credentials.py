@@ -66,6 +66,7 @@ def environment(base_url: str, seed: int = 7, tokens: Tokens | None = None) -> d
         # The company's history and a while since, and a Marketo that nobody else calls.
         "HANDOFF_MARKETO_LOOKBACK_DAYS": "365",
         "HANDOFF_MARKETO_RATE_LIMIT": "100",
+        "HANDOFF_MARKETO_POLL_SECONDS": "0",
         "HANDOFF_CALENDLY_URL": f"{root}/calendly",
         "HANDOFF_CALENDLY_TOKEN": held.calendly_token,
         "HANDOFF_CALCOM_URL": f"{root}/calcom/v2",

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,12 +16,13 @@ import httpx
 import pytest
 
 from ingestion.connectors.extracted import Extracted
-from ingestion.connectors.marketo import client as wire
 from ingestion.connectors.marketo import source
 from ingestion.connectors.marketo.client import Client, refusal
+from ingestion.connectors.marketo.limits import SubscriptionLimits
 from ingestion.connectors.polling import Session
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
+from orchestration import polling
 
 SINCE = "2026-04-01T00:00:00+00:00"
 TOKEN = "identity/oauth/token"
@@ -69,9 +69,10 @@ class Marketo:
             return answer
         return httpx.Response(200, json=answer)
 
-    def client(self) -> Client:
+    def client(self, limits: SubscriptionLimits | None = None) -> Client:
         http = httpx.Client(transport=httpx.MockTransport(self), base_url="https://x.example/")
-        return Client(Session("marketo", http, self.waits.append, judge=refusal), self.settings)
+        session = Session("marketo", http, self.waits.append, limits=limits, judge=refusal)
+        return Client(session, self.settings)
 
     def paths(self) -> list[str]:
         return [request.url.path.removeprefix("/") for request in self.asked]
@@ -85,8 +86,7 @@ class Marketo:
 
 
 @pytest.fixture
-def marketo(monkeypatch: pytest.MonkeyPatch) -> Marketo:
-    monkeypatch.setattr(wire, "_calls", deque())
+def marketo() -> Marketo:
     return Marketo()
 
 
@@ -183,20 +183,77 @@ def test_what_refuses_nothing_is_an_answer() -> None:
     assert unreadable is not None and unreadable.error.code == "UPSTREAM_REJECTED"
 
 
-def test_calls_keep_to_their_share_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "_calls", deque())
+def test_calls_keep_to_their_share_of_the_limit(marketo: Marketo) -> None:
     now = [1_000.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    marketo = Marketo(marketo_rate_limit=3)
     marketo.answers["rest/v1/campaigns.json"] = [told([])]
-    client = marketo.client()
+    client = marketo.client(SubscriptionLimits(3, 100, lambda: now[0]))
     for _ in range(3):
         client.get("rest/v1/campaigns.json")
         now[0] += 2
     assert marketo.waits == []
     client.get("rest/v1/campaigns.json")
-    # Twenty seconds after the first of the last three, six of which have gone by.
+    # Twenty seconds after the first of the last three, six of which have gone by; the log-in is none.
     assert marketo.waits == [14.0]
+
+
+def test_attempts_that_are_repeated_count_as_calls(marketo: Marketo) -> None:
+    now = [1_000.0]
+    limits = SubscriptionLimits(3, 100, lambda: now[0])
+    marketo.answers["rest/v1/campaigns.json"] = [refused("611"), refused("611"), told([])]
+    client = marketo.client(limits)
+    client.get("rest/v1/campaigns.json")
+    assert limits.wait_seconds("rest/v1/campaigns.json") == 20.0
+
+
+def test_the_days_share_ends_a_poll_and_comes_back_call_by_call(marketo: Marketo) -> None:
+    now = [1_000.0]
+    marketo.answers["rest/v1/campaigns.json"] = [told([])]
+    client = marketo.client(SubscriptionLimits(100, 2, lambda: now[0]))
+    client.get("rest/v1/campaigns.json")
+    now[0] += 3_600
+    client.get("rest/v1/campaigns.json")
+    with pytest.raises(HandoffError) as error:
+        client.get("rest/v1/campaigns.json")
+    assert error.value.code == "QUOTA_EXHAUSTED"
+    assert "HANDOFF_MARKETO_DAILY_CALLS" in error.value.remedy
+    assert marketo.paths().count("rest/v1/campaigns.json") == 2
+    now[0] += 86_400 - 3_600
+    client.get("rest/v1/campaigns.json")
+    with pytest.raises(HandoffError):
+        client.get("rest/v1/campaigns.json")
+
+
+def test_a_worker_passes_marketo_over_until_its_time_has_come(
+    marketo: Marketo, extract: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polling, "_asked_at", {})
+    now = [1_000.0]
+    settings = Settings(home=tmp_path, marketo_url="https://x.example", marketo_poll_seconds=300.0)
+    only_marketo = {name: None for name in Settings.model_fields if name.endswith("_url")}
+    settings = settings.model_copy(update={**only_marketo, "marketo_url": "https://x.example"})
+    for path in ("leads", "deletedleads", "activities"):
+        marketo.answers[f"rest/v1/activities/{path}.json"] = [told([], moreResult=False)]
+    marketo.answers["rest/v1/leads/describe.json"] = [refused("603")]
+    marketo.answers["rest/v1/activities/types.json"] = [told([])]
+    marketo.answers["rest/v1/campaigns.json"] = [told([])]
+    marketo.answers["rest/v1/activities.json"] = [told([], moreResult=False)]
+    marketo.answers["rest/asset/v1/programs.json"] = [told([])]
+
+    def asked() -> int:
+        before = len(marketo.asked)
+        assert list(polling.ask_systems(settings, lambda: now[0])) == ["marketo"]
+        return len(marketo.asked) - before
+
+    # A poll that failed is tried again at once.
+    assert asked() > 0
+    assert asked() > 0
+    exporting(marketo, "id,updatedAt,email,unsubscribed\n")
+    now[0] += 60
+    assert asked() > 0
+    now[0] += 299
+    assert asked() == 0
+    now[0] += 1
+    assert asked() > 0
 
 
 # ---- the log ------------------------------------------------------------------------------------

@@ -4,21 +4,19 @@ what is asked for and why is source.py's."""
 from __future__ import annotations
 
 import hashlib
-import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from ingestion.connectors.client_credentials import log_in, renewed
+from ingestion.connectors.marketo.limits import LOG_IN, WINDOW_SECONDS, limits_of
 from ingestion.connectors.polling import Refused, Session, session
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 
 Row = dict[str, Any]
 
-WINDOW_SECONDS = 20.0
 # Status of an export changes once a minute at most: Marketo asks not to look more often.
 EXPORT_LOOK_SECONDS, EXPORT_LOOKS = 60.0, 240
 # Their code -> ours, whether repeating helps, and after how many seconds where that is known.
@@ -41,8 +39,6 @@ CODES: dict[str, tuple[str, bool, float | None]] = {
     "1019": ("UPSTREAM_LOCKED", True, None),
     "1029": ("QUOTA_EXHAUSTED", False, None),
 }
-
-_calls: deque[float] = deque()
 
 
 class Client:
@@ -119,7 +115,6 @@ class Client:
             )
         if not told.get("numberOfRecords"):
             return b""
-        self._wait_for_turn()
         content = self._http.content(f"{base}/{export_id}/file.json")
         checksum = "sha256:" + hashlib.sha256(content).hexdigest()
         if told.get("fileChecksum", checksum) != checksum:
@@ -132,33 +127,20 @@ class Client:
     def _request(self, method: str, path: str, **options: Any) -> Any:
         if not self._is_logged_in:
             self._log_in()
-
-        def send() -> Any:
-            self._wait_for_turn()
-            return self._http.request(method, path, **options)
-
-        return renewed(send, self._log_in)
+        return renewed(lambda: self._http.request(method, path, **options), self._log_in)
 
     def _log_in(self) -> None:
-        log_in(self._http, self._settings, "identity/oauth/token")
+        log_in(self._http, self._settings, LOG_IN)
         self._is_logged_in = True
-
-    def _wait_for_turn(self) -> None:
-        """Stay within our share of the subscription's 100 calls in 20 seconds, which every other
-        integration draws on too ("Marketo Integration Best Practices")."""
-        most = self._settings.marketo_rate_limit
-        now = time.monotonic()
-        while _calls and now - _calls[0] >= WINDOW_SECONDS:
-            _calls.popleft()
-        if len(_calls) >= most:
-            self._http.sleep(WINDOW_SECONDS - (now - _calls[-most]))
-        _calls.append(time.monotonic())
 
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Client]:
     """A client at HANDOFF_MARKETO_URL."""
-    with session(settings, "marketo", judge=refusal) as http:
+    limits = limits_of(
+        str(settings.marketo_url), settings.marketo_rate_limit, settings.marketo_daily_calls
+    )
+    with session(settings, "marketo", limits=limits, judge=refusal) as http:
         yield Client(http, settings)
 
 
