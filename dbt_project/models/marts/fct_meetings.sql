@@ -111,9 +111,39 @@ logged as (
     ) = 1
 ),
 
+in_calendars as (
+    select
+        *,
+        coalesce(person_id, lower(trim(attendee_email))) as attendee,
+    from resolved
+    where system in ('calendar', 'caldav')
+),
+
+-- Who has the same appointments in Google and on a CalDAV server meets once: the same event by its UID, and where a tool that copies made
+-- a UID of its own, the same people at the same time. Google's counts, which can say how it went, unless only the other still takes place.
+copies as (
+    select
+        case
+            when google.status = 'cancelled' and caldav.status <> 'cancelled' then google.meeting_guid
+            else caldav.meeting_guid
+        end as meeting_guid,
+    from in_calendars as caldav
+    inner join in_calendars as google
+        on
+            caldav.attendee = google.attendee
+            and caldav.system = 'caldav'
+            and google.system = 'calendar'
+            and (
+                caldav.calendar_uid = google.calendar_uid
+                or (caldav.our_rep_id = google.our_rep_id and caldav.starts_at = google.starts_at)
+            )
+),
+
 scheduled as (
     select * from resolved
-    where system not in ('hubspot', 'salesforce')
+    where
+        system not in ('hubspot', 'salesforce')
+        and meeting_guid not in (select copies.meeting_guid from copies)
 ),
 
 -- A CRM logs what stands in a calendar or was booked elsewhere: the same event, and where it keeps no id of it, the same people at the
