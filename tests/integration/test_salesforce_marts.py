@@ -61,6 +61,21 @@ def test_salesforce_is_understood_batch_by_batch_and_in_a_rebuild(
             )
         )
 
+    def merges() -> list[tuple[Any, ...]]:
+        return list(
+            warehouse.rows(
+                "select system, surviving_id, merged_id, is_unmerge"
+                " from intermediate.int_identity__merges_unioned order by is_unmerge"
+            )
+        )
+
+    def corrections() -> float:
+        return float(
+            one(
+                "select sum(numerator) from marts.fct_kpis_daily where kpi = 'merge_correction_rate'"
+            )[0]
+        )
+
     def one(sql: str) -> tuple[Any, ...]:
         (found,) = warehouse.rows(sql)
         return tuple(found)
@@ -111,6 +126,8 @@ def test_salesforce_is_understood_batch_by_batch_and_in_a_rebuild(
         campaign_members=[version(MEMBER, 9, **responded)],
     )  # fmt: skip
     assert people() == 1
+    assert merges() == [("salesforce", LEAD, DOUBLE, False)]
+    assert corrections() == 1.0
     assert objections() == [("email", "withdrawn", "salesforce HasOptedOutOfEmail")]
     assert one("select stage, is_won, closed_at from marts.fct_opportunities") == (
         "closed_won", True, datetime(2026, 2, 9, 15, tzinfo=UTC),
@@ -134,6 +151,8 @@ def test_salesforce_is_understood_batch_by_batch_and_in_a_rebuild(
         events=[version(EVENT, 12, IsDeleted=True, **meeting)],
     )
     assert people() == 2
+    assert merges() == [("salesforce", LEAD, DOUBLE, False), ("salesforce", LEAD, DOUBLE, True)]
+    assert corrections() == 2.0
     assert objections() == [("email", "withdrawn", "salesforce HasOptedOutOfEmail")]
     assert warehouse.rows("select * from marts.fct_activities") == []
     assert one("select system, status from marts.fct_meetings") == ("salesforce", "cancelled")

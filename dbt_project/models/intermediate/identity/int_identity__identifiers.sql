@@ -88,9 +88,9 @@ stated_ids as (
     select
         record_key,
         'external_id' as identifier_type,
-        system || ':' || unnest([master_record_id, converted_contact_id]) as identifier_value,
+        system || ':' || converted_contact_id as identifier_value,
     from contacts
-    where master_record_id is not null or converted_contact_id is not null
+    where converted_contact_id is not null
     union all
     select
         records.record_key,
