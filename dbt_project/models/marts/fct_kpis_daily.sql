@@ -54,27 +54,13 @@ records as (
     where person_id is not null and record_type <> 'email' and not is_deleted
 ),
 
--- Told by webhook and by each poll since, a merge is one.
-told_merges as (
-    select
-        system,
-        occurred_at,
-    from {{ ref('int_identity__merges_unioned') }}
+reported_merges as (
+    select * from {{ ref('int_identity__merges_unioned') }}
+    -- Told by webhook and by each poll since, a merge is one.
     qualify row_number() over (
         partition by system, surviving_id, merged_id, is_unmerge
         order by occurred_at, received_at, seq
     ) = 1
-),
-
--- Salesforce writes the record that stays on the one that goes, as its last change; restored, it is a record of its own again.
-reported_merges as (
-    select * from told_merges
-    union all
-    select
-        system,
-        occurred_at,
-    from {{ ref('int_contacts__current') }}
-    where system = 'salesforce' and master_record_id is not null
 ),
 
 lead_ingestion_latency as (
