@@ -96,12 +96,13 @@ def open_linker(connection: duckdb.DuckDBPyConnection, table: str, matching: Mat
     """Splink's linker for the policy over a table of features with a `unique_id`."""
     from splink import DuckDBAPI, Linker, SettingsCreator
 
+    # The library's lists hold more kinds than ours, and lists of either are no lists of both.
+    rules: list[Any] = [rule for blocking in matching.blocking for rule in splink_rules(blocking)]
+    comparisons: list[Any] = [*splink_comparisons(matching)]
     settings = SettingsCreator(
         link_type="dedupe_only",
-        blocking_rules_to_generate_predictions=[
-            rule for blocking in matching.blocking for rule in splink_rules(blocking)
-        ],
-        comparisons=splink_comparisons(matching),
+        blocking_rules_to_generate_predictions=rules,
+        comparisons=comparisons,
     )
     return Linker(DuckDBAPI(connection=connection).register(table), settings, log_level=None)
 
