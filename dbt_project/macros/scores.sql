@@ -26,6 +26,6 @@
 {%- endmacro %}
 
 {# Whether an entry of the ledger counts at an instant: from `withheld_at` on consent forbids its use. #}
-{% macro counts_at(entry, instant) -%}
-    coalesce({{ entry }}.withheld_at > {{ instant }}, true)
+{% macro counts_at(withheld_at, instant) -%}
+    coalesce({{ withheld_at }} > {{ instant }}, true)
 {%- endmacro %}

@@ -14,7 +14,7 @@ with versions as (
 -- What counted when it happened: an objection to profiling undoes no call that was made before it.
 entries as (
     select * from {{ ref('fct_score_ledger') }} as ledger
-    where {{ where_touched() }} and {{ counts_at('ledger', 'ledger.occurred_at') }}
+    where {{ where_touched() }} and {{ counts_at('ledger.withheld_at', 'ledger.occurred_at') }}
 ),
 
 -- Points only decay: whoever stays below the threshold with every positive point undecayed never reaches it.

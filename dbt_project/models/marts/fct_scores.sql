@@ -15,10 +15,13 @@ by_rule as (
         rule_id,
         entry_kind,
         coalesce(
-            sum({{ decayed_points('points', 'half_life_days', 'occurred_at', as_of()) }}) filter (where {{ counts_at('ledger', as_of()) }}), 0
+            sum(
+                {{ decayed_points('points', 'half_life_days', 'occurred_at', as_of()) }}
+            ) filter (where {{ counts_at('withheld_at', as_of()) }}),
+            0
         ) as decayed_points,
         any_value(cap) as cap,
-        max(occurred_at) filter (where {{ counts_at('ledger', as_of()) }}) as last_occurred_at,
+        max(occurred_at) filter (where {{ counts_at('withheld_at', as_of()) }}) as last_occurred_at,
     from ledger
     group by person_id, scoring_version, rule_id, entry_kind
 ),

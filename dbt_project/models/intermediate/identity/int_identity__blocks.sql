@@ -21,10 +21,7 @@ with features as (
 compared as (
     select
         record_key,
-        features,
-        {% for column in matching_columns() %}
-        features['{{ column['column_name'] }}'] as {{ column['column_name'] }},
-        {% endfor %}
+        features{% for column in matching_columns() %}, features['{{ column['column_name'] }}'] as {{ column['column_name'] }}{% endfor %},
     from features
 ),
 
