@@ -163,16 +163,20 @@
     {% set pairs = scratch ~ '__pairs' %}
     {% set groups = scratch ~ '__groups' %}
     {% set link = settings['link_weight'] %}
+    {# A no holds also of a pair that nothing speaks for any more: a third record may still be like both. #}
     {% do run_query(
         'create or replace table ' ~ pairs ~ ' as with own as (select left_record_key, right_record_key, match_weight from '
         ~ ref('int_identity__matches')
         ~ (' where left_record_key in (select record_key from ' ~ scope ~ ') offset 0' if is_batch else '') ~ '), '
-        ~ 'apart as (' ~ records_held_apart() ~ ') '
-        ~ 'select own.left_record_key, own.right_record_key, l.root as left_root, r.root as right_root, '
+        ~ 'apart as (' ~ records_held_apart() ~ '), '
+        ~ 'judged as (select coalesce(own.left_record_key, apart.left_record_key) as left_record_key, '
+        ~ 'coalesce(own.right_record_key, apart.right_record_key) as right_record_key, '
         ~ 'case when apart.left_record_key is null then own.match_weight else -1e6 end as match_weight, '
-        ~ 'own.match_weight >= ' ~ link ~ ' as is_link from own '
-        ~ 'inner join ' ~ scratch ~ ' l on l.node = own.left_record_key inner join ' ~ scratch ~ ' r on r.node = own.right_record_key '
-        ~ 'left join apart on apart.left_record_key = own.left_record_key and apart.right_record_key = own.right_record_key '
+        ~ 'coalesce(own.match_weight >= ' ~ link ~ ', false) as is_link from own '
+        ~ 'full join apart on apart.left_record_key = own.left_record_key and apart.right_record_key = own.right_record_key) '
+        ~ 'select judged.left_record_key, judged.right_record_key, l.root as left_root, r.root as right_root, '
+        ~ 'judged.match_weight, judged.is_link from judged '
+        ~ 'inner join ' ~ scratch ~ ' l on l.node = judged.left_record_key inner join ' ~ scratch ~ ' r on r.node = judged.right_record_key '
         ~ 'where l.root <> r.root'
     ) %}
     {% if not has_rows('select 1 from ' ~ pairs ~ ' where is_link') %}

@@ -234,3 +234,42 @@ def test_batches_link_what_a_rebuild_links_and_answers_last(
     answered = contents(warehouse)
     warehouse.transform(AS_OF + timedelta(days=365), full_refresh=True)
     assert contents(warehouse) == answered
+
+
+@pytest.mark.timeout(1800)
+def test_a_no_holds_of_two_records_that_are_not_even_alike_any_more(
+    open_warehouse: Callable[..., Any], policies: Path
+) -> None:
+    warehouse = open_warehouse(policies=policies)
+    person = {"first_name": "Gül", "last_name": "Ekmann", "birth_date": "1971-03-04"}
+
+    def contact(name: str, **told: Any) -> dict[str, Any]:
+        unsaid = {"first_name": None, "last_name": None, "birth_date": None, "city": None}
+        return {"record_id": name, "system": "web", **unsaid, "custom": {}, **told}
+
+    def run(hour: int, *told: dict[str, Any], no: bool = False) -> set[frozenset[str]]:
+        at = SAID_AT + timedelta(hours=hour)
+        events = [warehouse.event("contact", each, at) for each in told]
+        if no:
+            said = {
+                "system": "handoff",
+                "surviving_id": "web:a",
+                "merged_ids": ["web:b"],
+                "unmerge": True,
+            }
+            events.append(warehouse.event("merge", said, at))
+        warehouse.append(events)
+        warehouse.transform(AS_OF + timedelta(hours=hour))
+        return persons(warehouse)
+
+    a, b = contact("a", **person, custom={"tax_id": "7700001"}), contact("b", **person)
+    assert run(1, a, b) == {frozenset("ab")}
+    assert run(2, no=True) == {frozenset("a"), frozenset("b")}
+    # Nothing of the two is alike now, but a third has the number of the one, and the name and the birthday of the other.
+    run(3, contact("a", custom={"tax_id": "7700001"}))
+    third = contact("c", **person, custom={"tax_id": "7700001"})
+    apart = run(4, third)
+    assert not any({"a", "b"} <= person for person in apart)
+    assert any(len(person) == 2 for person in apart), "the third is like neither of them"
+    warehouse.transform(AS_OF + timedelta(hours=4), full_refresh=True)
+    assert persons(warehouse) == apart
