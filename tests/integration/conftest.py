@@ -72,7 +72,7 @@ class Command:
             self._code = self._poll()
         return self._code
 
-    def wait(self, seconds: float = 180.0) -> Outcome:
+    def wait(self, seconds: float = 600.0) -> Outcome:
         """Wait for the end."""
         deadline = time.monotonic() + seconds
         while self.poll() is None:

@@ -136,6 +136,7 @@ def persons(warehouse: Any) -> set[frozenset[str]]:
     return {frozenset(records) for records in found.values()}
 
 
+@pytest.mark.prove
 @pytest.mark.timeout(1800)
 def test_batches_link_what_a_rebuild_links_and_answers_last(
     open_warehouse: Callable[..., Any], policies: Path
