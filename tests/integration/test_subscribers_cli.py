@@ -75,7 +75,7 @@ def test_a_form_submit_reaches_the_subscriber_while_the_worker_runs(
     reps = [event for event in records.world(1) if event["type"] == "com.handoff.rep"]
     with contextlib.closing(open_log(subscribed.settings)) as log:
         log.append(reps)
-        wait_until(lambda: '"run_micro_batch"' in worker.printed(), 150)
+        wait_until(lambda: '"run_micro_batch"' in worker.printed(), 600)
         listed = subscribed.handoff("webhooks", "list", "--json").json
         assert [(row["subscriber"], row["state"]) for row in listed] == [("dashboard", "enabled")]
         at = datetime.now(UTC) + timedelta(milliseconds=1)
@@ -87,10 +87,11 @@ def test_a_form_submit_reaches_the_subscriber_while_the_worker_runs(
                 records.form_submit(2, 1, "demo_request", at),
             ]
         )
-        took = wait_until(lambda: len(receiver.taken()) == 2)
+        took = wait_until(lambda: len(receiver.taken()) == 2, 600)
     assert [each["kind"] for each in receiver.taken()] == ["mql.reached", "lead.assigned"]
     assert len({each["subject"] for each in receiver.taken()}) == 1
-    assert took < 60
+    # Long before the systems are asked again.
+    assert took < 300
     # Another process may not deliver beside it, and the worker stops whole.
     refused = subscribed.handoff("webhooks", "deliver", "--once")
     assert (refused.code, "DELIVERER_RUNNING" in refused.err) == (4, True)

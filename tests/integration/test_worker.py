@@ -57,7 +57,7 @@ def leads(company: Any) -> set[str]:
     }
 
 
-def wait_until(is_so: Any, seconds: float = 90.0) -> float:
+def wait_until(is_so: Any, seconds: float = 600.0) -> float:
     """Seconds until it was so."""
     started = time.monotonic()
     while not is_so():
@@ -74,8 +74,10 @@ def test_what_comes_in_is_a_lead_at_once_and_the_worker_stops_whole(
     wait_until(lambda: '"run_micro_batch"' in worker.printed())
     with contextlib.closing(open_log(company.settings)) as log:
         log.append(submits(1))
-        took = wait_until(lambda: leads(company) == {"worker-1"}, 30)
-        assert took < 20, "a hot path, not a micro-batch with polls"
+        took = wait_until(lambda: leads(company) == {"worker-1"}, 300)
+        # Of seconds on the clock a slow machine has more: the micro-batch before it is the measure.
+        (whole,) = lines(worker, "run_micro_batch")
+        assert took < whole["seconds"], "a hot path, not a micro-batch with polls"
 
         # A second one is refused, and Dagster's sensor leaves the log to the worker.
         second = company.handoff("work")
@@ -91,7 +93,7 @@ def test_what_comes_in_is_a_lead_at_once_and_the_worker_stops_whole(
         log.append(submits(2))
         ran = company.handoff("run", "--json")
         assert ran.code == 0, ran.err
-        wait_until(lambda: leads(company) == {"worker-1", "worker-2"}, 30)
+        wait_until(lambda: leads(company) == {"worker-1", "worker-2"}, 300)
 
     worker.send(signal.SIGTERM)
     assert worker.wait().code == 0
