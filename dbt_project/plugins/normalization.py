@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 from typing import Any
 
@@ -44,6 +45,8 @@ class Plugin(BasePlugin):
                 )  # fmt: skip
 
 
+# Kept for the life of the process: DuckDB holds a function no longer than the connection it came by, and calls it from the next one.
+@functools.cache
 def _late(module: str, function: str, arity: int) -> Any:
     """The function, its module imported when it is first called: most batches call few of them. DuckDB counts the parameters."""
 
