@@ -9,10 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ingestion.errors.catalog import HandoffError
-from ingestion.normalize.emails import canonical_email, normalize_email
 from ingestion.settings import Settings
-from models.policies.load import load_policies
-from models.policies.rows import active_email_rules
+from orchestration.mailboxes import linking_addresses
 from orchestration.serving import open_serving
 
 if TYPE_CHECKING:
@@ -154,15 +152,13 @@ def find_person(settings: Settings, connection: duckdb.DuckDBPyConnection, who: 
             "or contains(records.evidence, '\"identifier_value\":\"' || $who || '\"')",
             {"who": who.strip().lower()},
         )
-    address = normalize_email(who)
-    if not people and address:
+    if not people and (address := linking_addresses(settings)(who)):
         # A spelling nobody typed, of a mailbox somebody has.
-        policies = load_policies(settings.policies, further_systems=settings.extra_systems)
         people = _rows(
             connection,
             "select distinct people.* from marts.dim_people as people join marts.entity_map as records using (person_id) "
             "where contains(records.evidence, '\"identifier_value\":\"' || $who || '\"')",
-            {"who": canonical_email(address, active_email_rules(policies))},
+            {"who": address},
         )
     if not people:
         raise HandoffError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -11,8 +12,8 @@ import orjson
 from ingestion.landing.marks import read_mark
 from ingestion.landing.warehouse import connect
 from ingestion.log.owner import open_reader
-from ingestion.normalize.emails import normalize_email
 from ingestion.settings import Settings
+from orchestration.mailboxes import linking_addresses
 
 if TYPE_CHECKING:
     import duckdb
@@ -82,6 +83,7 @@ class LateRefusals:
         ).fetchall()
         processing = {purpose for role, purpose in purposes if role == "processing"}
         denied_by_gpc = {purpose for role, purpose in purposes if role == "denied_by_gpc"}
+        linking_address = linking_addresses(self._settings)
         for event in said:
             data = event["data"]
             statements = [(data["channel"], data.get("purpose") or "marketing", data["status"])]
@@ -94,15 +96,19 @@ class LateRefusals:
                 for rule_channel, rule_purpose, blocking in rules
                 for channel, purpose, status in statements
             ):
-                self._people |= _named(connection, event)
+                self._people |= _named(connection, event, linking_address)
 
 
-def _named(connection: duckdb.DuckDBPyConnection, event: dict[str, Any]) -> set[str]:
+def _named(
+    connection: duckdb.DuckDBPyConnection,
+    event: dict[str, Any],
+    linking_address: Callable[[str], str | None],
+) -> set[str]:
     data = event["data"]
     found: list[tuple[str]] = []
     if data.get("contact_id"):
         system = data.get("system") or str(event.get("subject", "")).split("/")[1:2][0]
         found += connection.execute(_BY_RECORD, [system, data["contact_id"]]).fetchall()
-    if data.get("email") and (address := normalize_email(data["email"])):
+    if data.get("email") and (address := linking_address(data["email"])):
         found += connection.execute(_BY_ADDRESS, [address]).fetchall()
     return {person_id for (person_id,) in found}

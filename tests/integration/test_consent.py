@@ -306,6 +306,23 @@ def test_a_no_in_the_log_counts_at_sending_before_it_is_in_the_warehouse(world: 
     assert buyer in written(world)
 
 
+def test_a_no_in_the_log_counts_in_every_spelling_of_a_mailbox(world: World) -> None:
+    world.tell(
+        START + 10 * DAY, ("contact", contact("dotted") | {"email": "d.o.tted+work@gmail.com"})
+    )
+    world.warehouse.transform(START + 10 * DAY)
+    dotted = world.person("dotted")
+    for spelled in ("d.o.tted+work@gmail.com", "Dotted@googlemail.com"):
+        late = LateRefusals(world.warehouse.settings, "salesforce")
+        assert not late.refuse(dotted)
+        world.tell(
+            START + 10 * DAY,
+            ("consent", consent("dotted", "withdrawn") | {"contact_id": None, "email": spelled}),
+        )
+        assert late.refuse(dotted), spelled
+        world.warehouse.transform(START + 10 * DAY)
+
+
 def test_what_is_said_later_changes_the_gates_and_comes_out_as_in_a_rebuild(world: World) -> None:
     """Last, as it goes on from where the others looked."""
     warehouse = world.warehouse
