@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 from orchestration.explain import find_person
+from orchestration.named_rows import named_rows
 from orchestration.serving import open_serving
 
 if TYPE_CHECKING:
@@ -84,6 +85,4 @@ def _person(settings: Settings, connection: duckdb.DuckDBPyConnection, who: str)
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, values: Row) -> list[Row]:
-    cursor = connection.execute(sql, values)
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return named_rows(connection.execute(sql, values))

@@ -13,6 +13,7 @@ from ingestion.errors.catalog import HandoffError
 from ingestion.landing.marks import read_mark
 from ingestion.log.interface import Lane
 from ingestion.settings import Settings
+from orchestration.named_rows import named_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,9 +142,8 @@ def _pushes(
         person_id = _person_of(connection, event)
         if person_id is None:
             return []
-        cursor = connection.execute(_PUSHES, {"person_id": person_id, "received_at": received_at})
-        names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        values = {"person_id": person_id, "received_at": received_at}
+        return named_rows(connection.execute(_PUSHES, values))
 
 
 def _person_of(connection: Any, event: dict[str, Any]) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 from orchestration.mailboxes import linking_addresses
+from orchestration.named_rows import named_rows
 from orchestration.serving import open_serving
 
 if TYPE_CHECKING:
@@ -178,6 +179,4 @@ def find_person(settings: Settings, connection: duckdb.DuckDBPyConnection, who: 
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, values: Row) -> list[Row]:
-    cursor = connection.execute(sql, values)
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return named_rows(connection.execute(sql, values))

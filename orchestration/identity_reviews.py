@@ -14,6 +14,7 @@ from ingestion.contracts import registry
 from ingestion.errors.catalog import HandoffError
 from ingestion.log.owner import open_log
 from ingestion.settings import Settings
+from orchestration.named_rows import named_rows
 from orchestration.serving import open_serving
 
 Answer = Literal["accept", "reject"]
@@ -47,10 +48,7 @@ def open_reviews(settings: Settings, *, limit: int | None = None) -> tuple[int, 
             "select * from ops.identity_reviews order by match_weight desc, match_id limit ?",
             [count if limit is None else limit],
         )
-        names = [column[0] for column in cursor.description or ()]
-        return int(count), [
-            _review(dict(zip(names, row, strict=True))) for row in cursor.fetchall()
-        ]
+        return int(count), [_review(row) for row in named_rows(cursor)]
 
 
 def answer_review(

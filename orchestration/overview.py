@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ingestion.settings import Settings
+from orchestration.named_rows import named_rows
 from orchestration.serving import open_serving
 
 Row = dict[str, Any]
@@ -166,6 +167,4 @@ def push_outcomes(settings: Settings) -> list[Row]:
 
 def _ask(settings: Settings, sql: str, values: Row | None = None) -> list[Row]:
     with contextlib.closing(open_serving(settings)) as connection:
-        cursor = connection.execute(sql, values)
-        names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return named_rows(connection.execute(sql, values))

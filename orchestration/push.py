@@ -16,6 +16,7 @@ from ingestion.outbound.guard import Guard, GuardViolation, check_guard, require
 from ingestion.outbound.plan import Plan, build_plan, load_plan, require_fresh, seal
 from ingestion.settings import Settings
 from orchestration.late_refusals import LateRefusals
+from orchestration.named_rows import named_rows
 
 if TYPE_CHECKING:
     import duckdb
@@ -173,11 +174,11 @@ def apply(
 def _wanted(connection: duckdb.DuckDBPyConnection, system: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for model in SYNC_MODELS[system]:
-        cursor = connection.execute(
-            f"select {_OPERATION_COLUMNS} from sync.{model} order by external_id"
+        rows += named_rows(
+            connection.execute(
+                f"select {_OPERATION_COLUMNS} from sync.{model} order by external_id"
+            )
         )
-        names = [column[0] for column in cursor.description or ()]
-        rows.extend(dict(zip(names, row, strict=True)) for row in cursor.fetchall())
     return rows
 
 
