@@ -93,3 +93,12 @@
     select record_key from {{ ref('int_identity__identifiers') }}
     where identifier_key in (select identifier_key from addresses where identifier_type = 'email')
 {% endmacro %}
+
+{# Of a batch only the rows of the records it changed, found by the index (see `looked_up`); the model names int_batch__changed_records in a
+   depends_on comment, as nothing is asked of it in a rebuild. #}
+{% macro of_changed_records() -%}
+    {%- if is_incremental() -%}
+    where record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
+    {{ looked_up() }}
+    {%- endif -%}
+{%- endmacro %}

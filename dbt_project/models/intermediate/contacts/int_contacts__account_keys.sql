@@ -10,18 +10,12 @@
 -- What of a person's record may find an account. Kept, so that an account that changes finds the people it is about by a number.
 with contacts as (
     select * from {{ ref('int_contacts__current') }}
-    {% if is_incremental() %}
-        where record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
-        {{ looked_up() }}
-    {% endif %}
+    {{ of_changed_records() }}
 ),
 
 records as (
     select * from {{ ref('int_identity__records') }}
-    {% if is_incremental() %}
-        where record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
-        {{ looked_up() }}
-    {% endif %}
+    {{ of_changed_records() }}
 ),
 
 told as (

@@ -5,18 +5,12 @@
 -- A value is normalised once, whatever number of records carries it.
 with contacts as (
     select * from {{ ref('int_contacts__current') }}
-    {% if is_incremental() %}
-        where record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
-        {{ looked_up() }}
-    {% endif %}
+    {{ of_changed_records() }}
 ),
 
 records as (
     select * from {{ ref('int_identity__records') }}
-    {% if is_incremental() %}
-        where record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
-        {{ looked_up() }}
-    {% endif %}
+    {{ of_changed_records() }}
 ),
 
 spelled as (

@@ -12,10 +12,7 @@
 
 with features as (
     select * from {{ ref('int_identity__features') }}
-    {% if is_incremental() %}
-        where record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
-        {{ looked_up() }}
-    {% endif %}
+    {{ of_changed_records() }}
 ),
 
 compared as (

@@ -11,10 +11,7 @@
 
 with contacts as (
     select * from {{ ref('int_contacts__current') }}
-    {% if is_incremental() %}
-        where record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
-        {{ looked_up() }}
-    {% endif %}
+    {{ of_changed_records() }}
 ),
 
 compared as (

@@ -9,18 +9,12 @@
 -- depends_on: {{ source('raw_policies', 'identity_blocked_values') }}
 with contacts as (
     select * from {{ ref('int_contacts__current') }}
-    {% if is_incremental() %}
-        where record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
-        {{ looked_up() }}
-    {% endif %}
+    {{ of_changed_records() }}
 ),
 
 records as (
     select * from {{ ref('int_identity__records') }}
-    {% if is_incremental() %}
-        where record_key in (select record_key from {{ ref('int_batch__changed_records') }} where is_changed)
-        {{ looked_up() }}
-    {% endif %}
+    {{ of_changed_records() }}
 ),
 
 spelled as (
