@@ -125,12 +125,14 @@ def test_each_attribution_model_gives_away_every_won_deal_once(funnel: Funnel) -
 
 
 def test_a_first_touch_is_credited_to_the_source_of_the_lead(funnel: Funnel) -> None:
-    """A lead without a source, or first seen after the deal was won, gives its deal to nobody."""
+    """A lead without a source, or first seen after the deal was won, gives its deal to nobody. What a
+    marketing tool calls direct traffic is the channel `direct`."""
     leads = pd.read_csv(funnel.folder / LEADS)
     deals = pd.read_csv(funnel.folder / DEALS).merge(leads, on="mql_id")
     met = pd.to_datetime(deals["first_contact_date"], format="%d-%m-%Y")
     won = pd.to_datetime(deals["won_date"], format="%d-%m-%Y %H:%M")
-    channel = deals["origin"].where(met <= won).fillna("unattributed")
+    origin = deals["origin"].replace("direct_traffic", "direct")
+    channel = origin.where(met <= won).fillna("unattributed")
     found = funnel.warehouse.rows(
         "select channel, sum(credit_weight) from marts.fct_attribution "
         "where attribution_model = 'first' and is_won group by all"

@@ -29,7 +29,9 @@ LATER = AS_OF + timedelta(hours=1)
 
 # Made by macros of the models in passing, and made anew by every rebuild.
 SCRATCH = {
+    "intermediate.accounts_contested",
     "intermediate.people_reassigned",
+    "intermediate.records_matched",
     "intermediate.records_resolved",
     # Made with fct_assignments, in its transaction.
     "intermediate.pools_dealt",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,8 +16,7 @@ import httpx
 import pytest
 
 from ingestion.connectors import polling
-from ingestion.connectors.marketo import client as wire
-from ingestion.connectors.marketo import source, webhook
+from ingestion.connectors.marketo import limits, source, webhook
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.polls import poll
 from ingestion.sandbox.app import create_app
@@ -65,7 +64,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits are recorded instead of slept."""
     found: list[float] = []
     monkeypatch.setattr(polling.Session.__init__, "__defaults__", (found.append,))
-    monkeypatch.setattr(wire, "_calls", deque())
+    limits.limits_of.cache_clear()
     return found
 
 

@@ -3,7 +3,6 @@ answers."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ from fastapi import FastAPI
 
 from ingestion.connectors import catalog, polling
 from ingestion.connectors.extracted import Extracted
-from ingestion.connectors.marketo import client as marketo
+from ingestion.connectors.marketo import limits
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing import warehouse
 from ingestion.landing.polls import configured_systems, land_archive, poll
@@ -85,7 +84,7 @@ def sandbox(running: Sandbox) -> Iterator[Sandbox]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Waits of retries are recorded instead of slept."""
     waits: list[float] = []
-    monkeypatch.setattr(marketo, "_calls", deque())
+    limits.limits_of.cache_clear()
     monkeypatch.setattr(polling.time, "sleep", waits.append)
     monkeypatch.setattr(polling.Session.__init__, "__defaults__", (waits.append,))
     # Where nobody sleeps, nobody paces, and the other side must not count; test_hubspot_polls.py does.

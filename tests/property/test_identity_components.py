@@ -4,8 +4,9 @@ connected components."""
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,8 +22,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
-MACROS = ("connected_components", "resolve_identity", "keys", "time")
+MACROS = ("connected_components", "resolve_identity", "matching", "keys", "time")
 PEOPLE = PROJECT / "models" / "intermediate" / "identity" / "int_identity__people.sql"
+MACRO = re.compile(r"\{%-? macro (?P<name>\w+)\(.*?\{%-? endmacro -?%\}", re.DOTALL)
 LIMIT = 4
 
 Edge = tuple[int, int]
@@ -32,6 +34,26 @@ class This(str):
     """dbt's `this`: prints as the table, knows its schema."""
 
     schema = "main"
+
+
+class Returned(Exception):
+    """What a macro gives back, in place of its text."""
+
+
+def give_back(value: Any) -> None:
+    raise Returned(value)
+
+
+def returning(bodies: Mapping[str, Callable[..., Any]], name: str) -> Callable[..., Any]:
+    """The macro of this name, ended by its first `return` as dbt's are."""
+
+    def called(*arguments: Any, **named: Any) -> Any:
+        try:
+            return bodies[name](*arguments, **named)
+        except Returned as returned:
+            return returned.args[0]
+
+    return called
 
 
 class Dbt:
@@ -48,18 +70,29 @@ class Dbt:
                 "this": This("int_identity__people"),
                 "ref": lambda name: name,
                 "var": lambda name: "",
-                "return": lambda value: value,
+                "return": give_back,
                 "config": lambda **_: "",
                 "run_query": self.run_query,
-                "load_relation": lambda relation: relation if self.is_incremental else None,
+                # Nothing is trained here: the tables of matching do not exist.
+                "source": lambda schema, table: f"{schema}.{table}",
+                "load_relation": self.load_relation,
                 "should_full_refresh": lambda: False,
                 "adapter": SimpleNamespace(dispatch=self.dispatch),
             }
         )
         text = "".join((PROJECT / "macros" / f"{name}.sql").read_text() for name in MACROS)
-        self.macros: Any = environment.from_string(text).module
-        environment.globals["guid"] = getattr(self.macros, "guid")  # noqa: B009
+        # Each in a template of its own, so that one that gives back early ends alone; they find each
+        # other by name.
+        sources = {found["name"]: found[0] for found in MACRO.finditer(text)}
+        bodies: dict[str, Callable[..., Any]] = {}
+        environment.globals.update({name: returning(bodies, name) for name in sources})
+        for name, source in sources.items():
+            bodies[name] = getattr(environment.from_string(source).module, name)
+        self.macros: Any = SimpleNamespace(**{name: environment.globals[name] for name in sources})
         self.environment = environment
+
+    def load_relation(self, relation: str) -> str | None:
+        return relation if self.is_incremental and isinstance(relation, This) else None
 
     def dispatch(self, name: str) -> Any:
         return getattr(self.macros, f"default__{name}")

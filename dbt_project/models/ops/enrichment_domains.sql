@@ -1,8 +1,23 @@
 -- Domains of people and accounts whose company our own records do not tell enough of, and when somebody is to be asked. An answer does not
--- take a domain off the list: it grows old.
-with contact_keys as (
+-- take a domain off the list: it grows old. Whom consent hides is told to nobody, so the domain that only they are known by is not on it.
+with hidden as (
+    select * from {{ ref('hidden_people') }}
+),
+
+people as (
+    select * from {{ ref('int_identity__people') }}
+),
+
+hidden_records as (
+    select record_key from people
+    where person_id in (select hidden.person_id from hidden)
+),
+
+contact_keys as (
     select * from {{ ref('int_contacts__account_keys') }}
-    where evidence = 'registrable_domain'
+    where
+        evidence = 'registrable_domain'
+        and record_key not in (select hidden_records.record_key from hidden_records)
 ),
 
 accounts as (
