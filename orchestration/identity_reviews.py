@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import uuid
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
-from ingestion.connectors import catalog
-from ingestion.contracts import registry
 from ingestion.errors.catalog import HandoffError
-from ingestion.log.owner import open_log
 from ingestion.settings import Settings
+from orchestration.identity_directives import Word, append_directive, directive_event
 from orchestration.named_rows import named_rows
 from orchestration.serving import open_serving
 
@@ -69,34 +65,13 @@ def answer_review(
             else f"'{match_id}' begins {len(found)} matches",
             remedy="Take the id from `handoff identity review`; answers count with the next run.",
         )
-    event = _directive(found[0], answer, reason)
-    problems = registry.validate_event(event, catalog.known_systems(settings))
-    assert not problems, problems
-    if not dry_run:
-        with contextlib.closing(open_log(settings)) as log:
-            log.append([event])
+    left, right = (
+        f"{side['system']}:{side['record_id']}" for side in (found[0].left, found[0].right)
+    )
+    word: Word = "merge" if answer == "accept" else "split"
+    event = directive_event(left, right, word, "urn:handoff:identity-review", reason)
+    append_directive(settings, event, dry_run=dry_run)
     return found[0], event
-
-
-def _directive(review: Review, answer: Answer, reason: str | None) -> dict[str, Any]:
-    left, right = (f"{side['system']}:{side['record_id']}" for side in (review.left, review.right))
-    event: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": str(uuid.uuid4()),
-        "source": "urn:handoff:identity-review",
-        "type": "com.handoff.merge",
-        "subject": f"merge/handoff/{left}",
-        "time": datetime.now(UTC).isoformat(),
-        "data": {
-            "system": "handoff",
-            "surviving_id": left,
-            "merged_ids": [right],
-            "unmerge": answer == "reject",
-        },
-    }
-    if reason:
-        event["reviewreason"] = reason
-    return event
 
 
 def _has_queue(connection: Any) -> bool:

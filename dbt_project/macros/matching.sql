@@ -133,8 +133,8 @@
             ~ 'met as (select distinct unnest([left_record_key, right_record_key]) as record_key from linked where match_weight >= '
             ~ settings['link_weight'] ~ '), '
             ~ 'fresh as (select record_key from met where record_key not in (select record_key from ' ~ scope ~ ')) '
-            ~ 'select record_key from fresh union select record_key from ' ~ former ~ ' where person_id in ('
-            ~ 'select person_id from ' ~ former ~ ' where record_key in (select record_key from fresh))'
+            ~ 'select record_key from fresh union select record_key from ' ~ former ~ ' where component_key in ('
+            ~ 'select component_key from ' ~ former ~ ' where record_key in (select record_key from fresh))'
         ) %}
         {% do run_query(
             'create or replace table ' ~ reached ~ ' as select record_key from ' ~ reached ~ '__next '
@@ -168,7 +168,7 @@
         'create or replace table ' ~ pairs ~ ' as with own as (select left_record_key, right_record_key, match_weight from '
         ~ ref('int_identity__matches')
         ~ (' where left_record_key in (select record_key from ' ~ scope ~ ') offset 0' if is_batch else '') ~ '), '
-        ~ 'apart as (' ~ records_held_apart() ~ '), '
+        ~ 'apart as (' ~ records_held_apart('select record_key from ' ~ scope if is_batch else none) ~ '), '
         ~ 'judged as (select coalesce(own.left_record_key, apart.left_record_key) as left_record_key, '
         ~ 'coalesce(own.right_record_key, apart.right_record_key) as right_record_key, '
         ~ 'case when apart.left_record_key is null then own.match_weight else -1e6 end as match_weight, '
@@ -226,43 +226,6 @@
         {% do run_query('drop table if exists ' ~ table) %}
     {% endfor %}
 {% endmacro %}
-
-{# Pairs a person has said are two: the newest word on a pair counts. What Handoff itself is told names records as system:record_id. #}
-{% macro records_held_apart() %}
-    with told as (
-        select
-            {{ named_record_key('system', 'surviving_id') }} as a,
-            {{ named_record_key('system', 'merged_id') }} as b,
-            is_unmerge,
-            occurred_at,
-            received_at,
-            seq,
-        from {{ ref('int_identity__merges_unioned') }}
-    )
-
-    select
-        least(a, b) as left_record_key,
-        greatest(a, b) as right_record_key,
-    from told
-    group by all
-    having arg_max(is_unmerge, row(occurred_at, received_at, seq))
-{% endmacro %}
-
-{# Whose record a directive names: what Handoff itself was told names it as system:record_id, of whatever system. #}
-{% macro named_system(system, record_id) -%}
-    case when {{ system }} = 'handoff' then split_part({{ record_id }}, ':', 1) else {{ system }} end
-{%- endmacro %}
-
-{% macro named_id(system, record_id) -%}
-    case when {{ system }} = 'handoff' then substr({{ record_id }}, strpos({{ record_id }}, ':') + 1) else {{ record_id }} end
-{%- endmacro %}
-
-{# Key of the record a directive names. #}
-{% macro named_record_key(system, record_id) -%}
-    {%- set whose = '(' ~ named_system(system, record_id) ~ ')' -%}
-    {%- set which = '(' ~ named_id(system, record_id) ~ ')' -%}
-    {{ record_key(whose, '(' ~ record_type_of(whose, which) ~ ')', which) }}
-{%- endmacro %}
 
 {# The links verdicts were given on; those of the records resolved go and come. #}
 {% macro get_incremental_replace_links_sql(arg_dict) %}

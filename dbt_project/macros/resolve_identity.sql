@@ -1,5 +1,6 @@
 {# Solves the part of the identity graph a batch can have changed: the records it changed, everybody they were one person with, and
-   everybody who carries one of their identifiers. Components outside share no identifier with these, so their solution stands. #}
+   everybody who carries one of their identifiers. Components outside share no identifier with these, so their solution stands. What was one
+   component is taken whole, also where a person has split it: which of its links hold depends on all of them. #}
 {% macro resolve_identity() %}
     {% if not execute %}{{ return('') }}{% endif %}
     {% set former = load_relation(this) %}
@@ -18,8 +19,8 @@
             ~ 'select record_key from ' ~ identifiers ~ ' where identifier_key in (select identifier_key from own where is_linking) union '
             ~ records_matched_by_batch() ~ ') '
             ~ 'select record_key from gathered union '
-            ~ 'select record_key from ' ~ former ~ ' where person_id in ('
-            ~ 'select person_id from ' ~ former ~ ' where record_key in (select record_key from gathered))'
+            ~ 'select record_key from ' ~ former ~ ' where component_key in ('
+            ~ 'select component_key from ' ~ former ~ ' where record_key in (select record_key from gathered))'
         ) %}
         {% do grow_scope_by_matches(scope, former) %}
     {% else %}
@@ -31,6 +32,7 @@
             select
                 record_key,
                 identifier_key,
+                identifier_type,
                 is_linking,
                 max_records,
             from {{ identifiers }}
@@ -48,12 +50,75 @@
         select
             record_key as a,
             min(record_key) over (partition by identifier_key) as b,
+            identifier_key,
+            identifier_type,
         from carried
         where is_linking
         qualify count(*) over (partition by identifier_key) <= max_records
     {% endset %}
     {{ solve_components('select record_key as node from ' ~ scope, links, scratch) }}
+    {% set is_split = split_components(scope, scratch, links, is_batch) %}
     {% do settle_matches(scope, scratch, is_batch) %}
+    {% do keep_components(scratch, is_split) %}
+{% endmacro %}
+
+{# Takes apart the components that hold two records a person has split: of these (`scratch`: node, root) the root is then the group's, and
+   what it was is kept beside. Gives back whether there were any. #}
+{% macro split_components(scope, scratch, links, is_batch) %}
+    {% if not has_splits() %}{{ return(false) }}{% endif %}
+    {% set apart = scratch ~ '__apart' %}
+    {% do run_query(
+        'create or replace table ' ~ apart ~ ' as select a.left_record_key, a.right_record_key, l.root from ('
+        ~ records_held_apart('select record_key from ' ~ scope if is_batch else none) ~ ') a inner join ' ~ scratch
+        ~ ' l on l.node = a.left_record_key inner join ' ~ scratch ~ ' r on r.node = a.right_record_key where l.root = r.root'
+    ) %}
+    {% if not has_rows('select 1 from ' ~ apart) %}
+        {% do run_query('drop table ' ~ apart) %}
+        {{ return(false) }}
+    {% endif %}
+    {% do run_query('create or replace table ' ~ scratch ~ '__whole as select node, root from ' ~ scratch) %}
+    {% do run_query(
+        'create or replace table ' ~ scratch ~ '__parts as with members as (select s.root, s.node, r.first_received_at from ' ~ scratch
+        ~ ' s inner join ' ~ ref('int_identity__records') ~ ' r on r.record_key = s.node where s.root in (select root from ' ~ apart ~ ')), '
+        ~ 'carried as (select m.root, l.identifier_key, min(k.priority) as priority, list(l.a order by l.a) as carriers from ('
+        ~ links ~ ') l inner join members m on m.node = l.a left join ' ~ source('raw_policies', 'identity_identifiers')
+        ~ ' k on k.is_active and k.identifier_type = l.identifier_type group by m.root, l.identifier_key having count(*) > 1), '
+        ~ 'nodes as (select root, list(node order by first_received_at, node) as nodes from members group by root), '
+        ~ 'sharing as (select root, list(carriers order by priority, identifier_key) as carried from carried group by root), '
+        ~ 'pairs as (select root, list(left_record_key order by left_record_key, right_record_key) as lefts, '
+        ~ 'list(right_record_key order by left_record_key, right_record_key) as rights from ' ~ apart ~ ' group by root), '
+        ~ 'told as (select nodes, join_except_apart(nodes, carried, lefts, rights) as parts from nodes inner join sharing using (root) '
+        ~ 'inner join pairs using (root)) select unnest(nodes) as node, unnest(parts) as part from told'
+    ) %}
+    {% do run_query(
+        'create or replace table ' ~ scratch ~ ' as select w.node, coalesce(p.part, w.root) as root from ' ~ scratch ~ '__whole w left join '
+        ~ scratch ~ '__parts p on p.node = w.node'
+    ) %}
+    {% do run_query('drop table ' ~ apart) %}
+    {% do run_query('drop table ' ~ scratch ~ '__parts') %}
+    {{ return(true) }}
+{% endmacro %}
+
+{# Adds to each record the component it is of before anything is split (`scratch`: node, root, component); none where nothing is: then it
+   is the person's root. #}
+{% macro keep_components(scratch, is_split) %}
+    {% if not is_split %}
+        {% do run_query('alter table ' ~ scratch ~ ' add column component ubigint') %}
+        {{ return('') }}
+    {% endif %}
+    {% set whole = scratch ~ '__whole' %}
+    {% set components = scratch ~ '__components' %}
+    {{ solve_components(
+        'select node from ' ~ scratch,
+        'select node as a, root as b from ' ~ scratch ~ ' union all select node as a, root as b from ' ~ whole,
+        components
+    ) }}
+    {% do run_query(
+        'create or replace table ' ~ scratch ~ ' as select s.node, s.root, c.root as component from ' ~ scratch ~ ' s inner join '
+        ~ components ~ ' c on c.node = s.node'
+    ) %}
+    {% do run_query('drop table ' ~ whole) %}
+    {% do run_query('drop table ' ~ components) %}
 {% endmacro %}
 
 {# Whose person may be another one after the batch, kept for the models behind, also for the next attempt when this one dies before they

@@ -21,7 +21,7 @@ from orchestration.cli import (
     clients,
     consents,
     contracts,
-    identity_review,
+    identity,
     quarantine,
     webhooks,
 )
@@ -45,15 +45,8 @@ app.add_typer(calendars.app)
 app.add_typer(clients.app)
 app.add_typer(consents.app)
 app.add_typer(contracts.app)
+app.add_typer(identity.app)
 app.add_typer(quarantine.app)
-identity = typer.Typer(
-    name="identity",
-    help="Who is whom: what evidence weighs, and the matches a person decides.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-identity_review.add_to(identity)
-app.add_typer(identity)
 app.add_typer(webhooks.app)
 app.command()(enrich)
 

@@ -330,10 +330,17 @@ def print_explanation(explanation: Explanation) -> None:
                 else ""
             )
             for link in record["evidence"]
+            if link["identifier_type"] != "held_apart"
         )
+        apart = [
+            link["identifier_value"]
+            for link in record["evidence"]
+            if link["identifier_type"] == "held_apart"
+        ]
         gone = " (deleted there)" if record["is_deleted"] else ""
         console.print(
             f"  {record['system']}/{record['record_type']}/{record['record_id']}{gone}  linked by: {links or 'nothing: alone'}"
+            + (f"; split by hand from {', '.join(apart)}" if apart else "")
         )
 
     _print_account(console, explanation)

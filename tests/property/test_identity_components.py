@@ -6,8 +6,8 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +21,27 @@ from jinja2 import Environment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from dbt_project.plugins.matching import Plugin
+
 PROJECT = Path(__file__).parents[2] / "dbt_project"
-MACROS = ("connected_components", "resolve_identity", "matching", "keys", "time")
+MACROS = (
+    "connected_components",
+    "resolve_identity",
+    "matching",
+    "directives",
+    "keys",
+    "state",
+    "time",
+)
 PEOPLE = PROJECT / "models" / "intermediate" / "identity" / "int_identity__people.sql"
 MACRO = re.compile(r"\{%-? macro (?P<name>\w+)\(.*?\{%-? endmacro -?%\}", re.DOTALL)
 LIMIT = 4
 
+START = "2026-01-01 00:00:00+00"
+
 Edge = tuple[int, int]
+# Two records, and whether they are held apart (else an earlier word to that effect is taken back).
+Directive = tuple[int, int, bool]
 
 
 class This(str):
@@ -61,7 +75,13 @@ class Dbt:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
-        connection.execute("create schema if not exists intermediate")
+        connection.execute("create schema intermediate")
+        connection.execute("create schema raw_policies")
+        connection.execute(
+            "create table raw_policies.identity_identifiers as select true as is_active, * from "
+            "(values ('external_id', 1), ('email', 2)) as told (identifier_type, priority)"
+        )
+        Plugin("matching", None).configure_connection(connection)  # type: ignore[no-untyped-call]
         self.is_incremental = False
         environment = Environment(extensions=["jinja2.ext.do"])
         environment.globals.update(
@@ -77,6 +97,7 @@ class Dbt:
                 "source": lambda schema, table: f"{schema}.{table}",
                 "load_relation": self.load_relation,
                 "should_full_refresh": lambda: False,
+                "flags": SimpleNamespace(FULL_REFRESH=False),
                 "adapter": SimpleNamespace(dispatch=self.dispatch),
             }
         )
@@ -225,17 +246,34 @@ def test_a_chain_of_thousands_is_one_component(dbt: Dbt, order: str, closed: boo
 Change = dict[int, set[int]]
 
 
-def carry(dbt: Dbt, carried: dict[int, set[int]]) -> None:
-    """Write the identifiers and records tables as their models would leave them."""
+def carry(dbt: Dbt, carried: dict[int, set[int]], told: Sequence[Directive] = ()) -> None:
+    """Write the identifiers, records and directives as their models would leave them; directives in the
+    order they were told."""
+    dbt.connection.execute(
+        "create or replace table int_identity__merges_unioned (system varchar, surviving_id varchar, merged_id varchar, "
+        "surviving_key ubigint, merged_key ubigint, is_unmerge boolean, occurred_at timestamptz, received_at timestamptz, seq bigint)"
+    )
+    fill(
+        dbt.connection,
+        "int_identity__merges_unioned",
+        [
+            ("handoff", f"web:{one}", f"web:{other}", one, other, is_split, START, START, number)
+            for number, (one, other, is_split) in enumerate(told)
+        ],
+    )
     dbt.connection.execute(
         "create or replace table int_identity__identifiers "
-        "(record_key ubigint, identifier_key ubigint, max_records bigint, is_linking boolean)"
+        "(record_key ubigint, identifier_key ubigint, identifier_type varchar, max_records bigint, is_linking boolean)"
     )
     fill(
         dbt.connection,
         "int_identity__identifiers",
         # Identifier 0 is a shared mailbox: it may carry touchpoints, never identity.
-        [(record, key, LIMIT, key != 0) for record, keys in carried.items() for key in keys],
+        [
+            (record, key, "external_id" if key % 2 else "email", LIMIT, key != 0)
+            for record, keys in carried.items()
+            for key in keys
+        ],
     )
     dbt.connection.execute(
         "create or replace table int_identity__records (record_key ubigint, system varchar, "
@@ -302,3 +340,93 @@ def test_resolving_what_a_batch_touched_gives_what_resolving_everything_gives(
         in_batches = dbt.resolve(changed if number else None)
         assert partition(in_batches) == expected_people(carried)
     assert dbt.resolve(None) == in_batches
+
+
+def held_apart(told: Sequence[Directive]) -> set[frozenset[int]]:
+    """Pairs whose newest word is a no."""
+    newest = {frozenset((one, other)): is_split for one, other, is_split in told}
+    return {pair for pair, is_split in newest.items() if is_split and len(pair) == 2}
+
+
+def assert_split_right(
+    found: set[frozenset[int]], carried: dict[int, set[int]], apart: set[frozenset[int]]
+) -> None:
+    """What a split must leave: no pair together, nobody joined whom nothing links, no component taken apart
+    that holds no pair, and no two groups apart that could be one."""
+    group = {record: members for members in found for record in members}
+    for pair in apart:
+        assert not any(pair <= members for members in found)
+    for component in expected_people(carried):
+        inside = {group[record] for record in component}
+        assert frozenset().union(*inside) == component
+        if not any(pair <= component for pair in apart):
+            assert inside == {component}
+    for held in holders(carried).values():
+        for one, other in (
+            combinations({group[record] for record in held}, 2) if len(held) <= LIMIT else ()
+        ):
+            assert any(pair & one and pair & other for pair in apart), "might have stayed one"
+
+
+splits = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12), st.booleans()), max_size=3)
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    batches=st.lists(
+        st.tuples(
+            st.dictionaries(
+                st.integers(1, 12), st.sets(st.integers(0, 9), max_size=3), min_size=1, max_size=6
+            ),
+            splits,
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_two_that_a_person_split_stay_two_whatever_they_share(
+    dbt: Dbt, batches: list[tuple[Change, list[Directive]]]
+) -> None:
+    carried: dict[int, set[int]] = {}
+    told: list[Directive] = []
+    for number, (batch, said) in enumerate(batches):
+        former = holders(carried)
+        named = {record for one, other, _ in said for record in (one, other)}
+        batch = {record: carried.get(record, set()) for record in named} | batch
+        neighbours = {
+            record
+            for changed in batch
+            for key in carried.get(changed, set()) - {0}
+            for record in former[key]
+        }
+        carried |= batch
+        told += said
+        carry(dbt, carried, told)
+        changed = [(record, record in batch) for record in neighbours | batch.keys()]
+        in_batches = dbt.resolve(changed if number else None)
+        assert_split_right(partition(in_batches), carried, held_apart(told))
+    assert dbt.resolve(None) == in_batches
+
+
+def test_a_split_is_made_where_the_link_is_weakest(dbt: Dbt) -> None:
+    """1 and 2 name each other, 3 shares an address with 2: held apart from 1, it is 3 that goes."""
+    carried = {1: {11}, 2: {11, 20}, 3: {20}}
+    carry(dbt, carried, [(1, 3, True)])
+    assert partition(dbt.resolve(None)) == {frozenset({1, 2}), frozenset({3})}
+    # Taken back by a later word, told the other way round.
+    carry(dbt, carried, [(1, 3, True), (3, 1, False)])
+    assert partition(dbt.resolve([(1, True), (3, True)])) == {frozenset({1, 2, 3})}
+
+
+def test_what_a_split_cut_off_is_one_again_when_the_reason_goes_far_away(dbt: Dbt) -> None:
+    """1-2-5 hang together and 3 hangs on 5, but is held apart from 1. Once 1 leaves, 3 is of them, though
+    neither 3 nor 5 is in the batch and the two were not one person before it."""
+    carried = {1: {11}, 2: {11, 13}, 5: {13, 20}, 3: {20}}
+    carry(dbt, carried, [(1, 3, True)])
+    assert partition(dbt.resolve(None)) == {frozenset({1, 2, 5}), frozenset({3})}
+    carry(dbt, {**carried, 1: set()}, [(1, 3, True)])
+    assert partition(dbt.resolve([(1, True), (2, False)])) == {
+        frozenset({1}), frozenset({2, 3, 5})
+    }  # fmt: skip

@@ -14,6 +14,9 @@
 -- depends_on: {{ ref('stg_enrichment__companies') }}
 -- One account may change which of its group stands for all: of a batch that says something of any, all are compared.
 {% set with_accounts = not is_incremental() or has_rows(accounts_stated()) %}
+-- Of two that a person has split, what both carry links neither.
+-- depends_on: {{ ref('int_identity__merges_unioned') }}
+{% set with_splits = has_splits() %}
 
 with people as (
     select * from {{ ref('int_identity__people') }}
@@ -77,6 +80,29 @@ shared as (
     having count(*) > 1
 ),
 
+{% if with_splits %}
+whose as (
+    select
+        record_key,
+        person_id,
+    from {{ ref('int_identity__people') }}
+    {% if is_incremental() %}
+        where record_key in (select carried.record_key from carried)
+    {% endif %}
+    {{ looked_up() }}
+),
+
+-- Who carries an identifier together with another record of the same person.
+carriers as (
+    select
+        carried.record_key,
+        carried.identifier_key,
+    from carried
+    inner join whose on carried.record_key = whose.record_key
+    qualify count(*) over (partition by carried.identifier_key, whose.person_id) > 1
+),
+{% endif %}
+
 linked as (
     select
         own.record_key,
@@ -92,9 +118,35 @@ linked as (
         ) as evidence,
     from own
     inner join shared on own.identifier_key = shared.identifier_key
+    {% if with_splits %}
+        inner join carriers on own.record_key = carriers.record_key and own.identifier_key = carriers.identifier_key
+    {% endif %}
     where own.is_linking and shared.record_count <= shared.max_records
     group by own.record_key
 ),
+
+{% if with_splits %}
+held_apart as (
+    select
+        sides.record_key,
+        list(
+            to_json({
+                'identifier_type': 'held_apart',
+                'identifier_value': others.system || ':' || others.record_id,
+                'record_count': 2
+            })
+            order by others.system, others.record_id
+        ) as evidence,
+    from (
+        select
+            unnest([left_record_key, right_record_key]) as record_key,
+            unnest([right_record_key, left_record_key]) as other_key,
+        from ({{ records_held_apart('select people.record_key from people' if is_incremental() else none) }})
+    ) as sides
+    inner join {{ ref('int_identity__people') }} as others on sides.other_key = others.record_key
+    group by sides.record_key
+),
+{% endif %}
 
 links as (
     select * from {{ ref('int_identity__links') }}
@@ -142,10 +194,15 @@ people_mapped as (
         people.person_id,
         chosen.account_id,
         case
-            when matched.evidence is null then coalesce(cast(linked.evidence as varchar), '[]')
+            when matched.evidence is null {% if with_splits %}and held_apart.evidence is null{% endif %}
+                then coalesce(cast(linked.evidence as varchar), '[]')
             else cast(
                 to_json(
-                    list_concat(coalesce(from_json(linked.evidence, '["JSON"]'), []), matched.evidence)
+                    list_concat(
+                        coalesce(from_json(linked.evidence, '["JSON"]'), []),
+                        coalesce(matched.evidence, [])
+                        {% if with_splits %}, coalesce(held_apart.evidence, []){% endif %}
+                    )
                 ) as varchar
             )
         end as evidence,
@@ -157,6 +214,9 @@ people_mapped as (
     left join linked on people.record_key = linked.record_key
     left join chosen on people.person_id = chosen.person_id
     left join matched on people.record_key = matched.record_key
+    {% if with_splits %}
+        left join held_apart on people.record_key = held_apart.record_key
+    {% endif %}
 ),
 
 {% if with_accounts %}

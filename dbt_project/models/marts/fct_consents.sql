@@ -209,17 +209,7 @@ carried as (
 ),
 
 directives as (
-    select
-        system,
-        surviving_id,
-        merged_id,
-        occurred_at,
-        is_unmerge,
-        received_at,
-        seq,
-    from {{ ref('int_identity__merges_unioned') }}
-    where surviving_id in (select kin.record_id from kin)
-    {{ looked_up() }}
+    {{ directives_in_force('select kin.record_key from kin') }}
 ),
 
 merged as (
@@ -227,20 +217,14 @@ merged as (
         survivors.person_id,
         survivors.record_key as surviving_key,
         others.record_key as merged_key,
-        directives.occurred_at as merged_at,
+        directives.merged_at,
     from directives
-    inner join kin as survivors on directives.system = survivors.system and directives.surviving_id = survivors.record_id
+    inner join kin as survivors on directives.surviving_key = survivors.record_key
     inner join kin as others
         on
-            directives.system = others.system
-            and directives.merged_id = others.record_id
+            directives.merged_key = others.record_key
             and survivors.person_id = others.person_id
-    qualify
-        row_number() over (
-            partition by survivors.record_key, others.record_key
-            order by directives.occurred_at desc, directives.received_at desc, directives.seq desc
-        ) = 1
-        and not directives.is_unmerge
+    where directives.is_merged
 ),
 
 -- Two records that share an address or a number were one as soon as both carried it.

@@ -1,5 +1,6 @@
 -- depends_on: {{ source('raw_policies', 'identity_matching') }}
--- Pairs that weigh enough to be asked about and are two people still; what a person has said no to is not asked again.
+-- Pairs that weigh enough to be asked about and are two people still; what a person has said no to is not asked again, and whom consent
+-- hides is shown to nobody.
 with pairs as (
     select * from {{ ref('int_identity__matches') }}
     where decision in ('link', 'review')
@@ -19,6 +20,10 @@ features as (
 
 held_apart as (
     {{ records_held_apart() }}
+),
+
+hidden as (
+    select * from {{ ref('hidden_people') }}
 )
 
 select
@@ -50,3 +55,5 @@ where
     and (pairs.left_record_key, pairs.right_record_key) not in (
         select (held_apart.left_record_key, held_apart.right_record_key) from held_apart
     )
+    and left_people.person_id not in (select hidden.person_id from hidden)
+    and right_people.person_id not in (select hidden.person_id from hidden)

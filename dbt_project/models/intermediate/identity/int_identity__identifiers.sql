@@ -42,19 +42,8 @@ normalized as (
             and spelled.region = normal_forms.region
 ),
 
--- The newest directive on a pair counts: an unmerge undoes the merge before it.
 directives as (
-    select
-        system,
-        surviving_id,
-        merged_id,
-    from {{ ref('int_identity__merges_unioned') }}
-    qualify
-        row_number() over (
-            partition by system, surviving_id, merged_id
-            order by occurred_at desc, received_at desc, seq desc
-        ) = 1
-        and not is_unmerge
+    {{ directives_in_force('select records.record_key from records' if is_incremental() else none) }}
 ),
 
 own_ids as (
@@ -92,10 +81,8 @@ stated_ids as (
         {{ named_system('directives.system', 'directives.merged_id') }}
         || ':' || {{ named_id('directives.system', 'directives.merged_id') }} as identifier_value,
     from directives
-    inner join records
-        on
-            records.system = {{ named_system('directives.system', 'directives.surviving_id') }}
-            and records.record_id = {{ named_id('directives.system', 'directives.surviving_id') }}
+    inner join records on directives.surviving_key = records.record_key
+    where directives.is_merged
 ),
 
 carried as (

@@ -1,7 +1,7 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='append',
-    indexes=[{'columns': ['surviving_id']}],
+    indexes=[{'columns': ['surviving_key']}, {'columns': ['merged_key']}],
     pre_hook="{% if is_incremental() %}delete from {{ this }} where {{ is_new() }}{% endif %}",
 ) }}
 
@@ -92,6 +92,8 @@ select
     system,
     surviving_id,
     merged_id,
+    {{ named_record_key('system', 'surviving_id') }} as surviving_key,
+    {{ named_record_key('system', 'merged_id') }} as merged_key,
     is_unmerge,
     occurred_at,
     received_at,

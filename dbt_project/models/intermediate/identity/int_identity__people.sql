@@ -2,7 +2,7 @@
     materialized='incremental',
     incremental_strategy='delete+insert',
     unique_key='record_key',
-    indexes=[{'columns': ['record_key']}, {'columns': ['person_id']}],
+    indexes=[{'columns': ['record_key']}, {'columns': ['person_id']}, {'columns': ['component_key']}],
     pre_hook="{{ resolve_identity() }}",
     post_hook="{{ drop_identity_scratch() }}",
 ) }}
@@ -12,6 +12,7 @@
 -- depends_on: {{ ref('int_identity__features') }}
 -- depends_on: {{ ref('int_identity__matches') }}
 -- depends_on: {{ ref('int_identity__merges_unioned') }}
+-- depends_on: {{ source('raw_policies', 'identity_identifiers') }}
 -- depends_on: {{ source('raw_policies', 'identity_matching') }}
 with components as (
     select * from {{ this.schema }}.identity_scratch
@@ -28,6 +29,7 @@ select
         partition by components.root
         order by records.first_received_at, records.record_key
     ) as person_id,
+    coalesce(components.component, components.root) as component_key,
     records.system,
     records.record_type,
     records.record_id,

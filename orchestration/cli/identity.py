@@ -1,4 +1,4 @@
-"""`handoff identity train` and `handoff identity review`: what evidence weighs, and the matches a person decides."""
+"""`handoff identity`: what evidence weighs, the matches a person decides, and their word on any two records."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from ingestion.settings import Settings
 from orchestration.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
+    from orchestration.identity_directives import Word
     from orchestration.identity_reviews import Answer, Review
 
+app = typer.Typer(
+    name="identity",
+    help="Who is whom: your own word on two records, what evidence weighs, and the matches that wait for you.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 review = typer.Typer(
     name="review",
     help="Pairs of records that may be one person: look at them, accept or reject.",
@@ -40,12 +47,45 @@ REFUSALS = {
 }
 
 
-def add_to(identity: typer.Typer) -> None:
-    """Put the commands into `handoff identity`."""
-    identity.command()(train)
-    identity.add_typer(review)
+Named = Annotated[
+    str,
+    typer.Argument(metavar="RECORD", help="A record as system:record_id, e.g. hubspot:101."),
+]
 
 
+@app.command()
+def merge(
+    record: Named,
+    other: Named,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make two records one person, whatever they say: all records of both come together.
+
+    The directive is an event in the log and counts with the next run; `handoff identity split` takes it back. The person keeps the id of the
+    record that was received first.
+    """
+    _tell("merge", record, other, reason, dry_run, as_json)
+
+
+@app.command()
+def split(
+    record: Named,
+    other: Named,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hold two records apart, whatever they share: no identifier and no evidence makes them one person any more.
+
+    Other records of the person go with the one they share the stronger identifier with. The directive is an event in the log and counts with
+    the next run; `handoff identity merge` takes it back.
+    """
+    _tell("split", record, other, reason, dry_run, as_json)
+
+
+@app.command()
 def train(
     policy: Annotated[
         str,
@@ -102,6 +142,9 @@ def train(
         print(f"Name it in rollout.yml (identity: {policy}) to decide with it.")
 
 
+app.add_typer(review)
+
+
 @review.callback()
 def list_reviews(
     context: typer.Context,
@@ -138,7 +181,7 @@ def accept(
 def reject(
     match_id: MatchId, reason: Reason = None, dry_run: DryRun = False, as_json: AsJson = False
 ) -> None:
-    """Hold the two records of a match apart: no evidence links them any more; a shared identifier still does."""
+    """Hold the two records of a match apart: nothing links them any more, whatever they come to share."""
     _answer(match_id, "reject", reason, dry_run, as_json)
 
 
@@ -153,8 +196,50 @@ def _answer(
             {"match_id": found.match_id, "answer": answer, "written": not dry_run, "event": event}
         )
         return
-    left, right = (f"{side['system']}/{side['record_id']}" for side in (found.left, found.right))
-    said = "are one person" if answer == "accept" else "are two people"
+    left, right = (f"{side['system']}:{side['record_id']}" for side in (found.left, found.right))
+    _print_said("merge" if answer == "accept" else "split", left, right, dry_run)
+
+
+def _tell(
+    word: Word, record: str, other: str, reason: str | None, dry_run: bool, as_json: bool
+) -> None:
+    from orchestration.identity_directives import tell_directive
+
+    told = tell_directive(Settings(), word, record, other, reason=reason, dry_run=dry_run)
+    if as_json:
+        print_json(
+            {
+                "word": word,
+                "records": [
+                    {
+                        "system": side.system,
+                        "record_id": side.record_id,
+                        "person_id": side.person_id,
+                    }
+                    for side in (told.left, told.right)
+                ],
+                "written": told.event is not None and not dry_run,
+                "event": told.event,
+            }
+        )
+        return
+    if told.event is None:
+        said = "are one person" if word == "merge" else "are held apart"
+        print(
+            f"nothing to say: {told.left.name} and {told.right.name} {said} already, by a directive"
+        )
+        return
+    one_person = told.left.person_id == told.right.person_id
+    print(
+        f"{told.left.name} and {told.right.name} are "
+        + ("one person" if one_person else "two people")
+        + f" now: {' and '.join(dict.fromkeys((told.left.person_id, told.right.person_id)))}"
+    )
+    _print_said(word, told.left.name, told.right.name, dry_run)
+
+
+def _print_said(word: Word, left: str, right: str, dry_run: bool) -> None:
+    said = "are one person" if word == "merge" else "are two people"
     print(
         f"{'would say' if dry_run else 'said'}: {left} and {right} {said}; counts with the next run"
     )

@@ -1,0 +1,93 @@
+{# What counts of the merges and unmerges told of pairs with one of `records` (SQL that selects record_key; none: of all pairs): a row per pair,
+   whichever of the two was named first. The newest word counts, whoever said it; a system's unmerge takes its merge back, and only a
+   person's own holds the two apart. #}
+{% macro directives_in_force(records=none) %}
+    with
+    {% if records %}
+    of_survivors as (
+        select * from {{ ref('int_identity__merges_unioned') }}
+        where surviving_key in ({{ records }})
+        {{ looked_up() }}
+    ),
+
+    of_merged as (
+        select * from {{ ref('int_identity__merges_unioned') }}
+        where merged_key in ({{ records }})
+        {{ looked_up() }}
+    ),
+
+    told as (
+        select * from of_survivors
+        union
+        select * from of_merged
+    ),
+    {% else %}
+    told as (
+        select * from {{ ref('int_identity__merges_unioned') }}
+    ),
+    {% endif %}
+
+    placed as (
+        select
+            *,
+            least(surviving_key, merged_key) as left_record_key,
+            greatest(surviving_key, merged_key) as right_record_key,
+            row(occurred_at, received_at, seq) as place,
+        from told
+        where surviving_key <> merged_key
+    ),
+
+    newest as (
+        select
+            left_record_key,
+            right_record_key,
+            max(place) filter (where not is_unmerge) as merge_place,
+            max(place) filter (where is_unmerge) as unmerge_place,
+            max(place) filter (where is_unmerge and system = 'handoff') as split_place,
+            arg_max(row(surviving_key, system, merged_id, occurred_at), place) filter (where not is_unmerge) as merge_told,
+        from placed
+        group by left_record_key, right_record_key
+    )
+
+    select
+        left_record_key,
+        right_record_key,
+        merge_told[1] as surviving_key,
+        case when merge_told[1] = left_record_key then right_record_key else left_record_key end as merged_key,
+        merge_told[2] as system,
+        merge_told[3] as merged_id,
+        merge_told[4] as merged_at,
+        merge_place is not null and coalesce(merge_place > unmerge_place, true) as is_merged,
+        split_place is not null and coalesce(split_place > merge_place, true) as is_apart,
+    from newest
+{% endmacro %}
+
+{# Whether a person has ever said of two records that they are two. #}
+{% macro has_splits() %}
+    {{ return(has_rows('select 1 from ' ~ ref('int_identity__merges_unioned') ~ " where is_unmerge and system = 'handoff'")) }}
+{% endmacro %}
+
+{# Pairs a person has said are two. #}
+{% macro records_held_apart(records=none) %}
+    select
+        left_record_key,
+        right_record_key,
+    from ({{ directives_in_force(records) }})
+    where is_apart
+{% endmacro %}
+
+{# Whose record a directive names: what Handoff itself was told names it as system:record_id, of whatever system. #}
+{% macro named_system(system, record_id) -%}
+    case when {{ system }} = 'handoff' then split_part({{ record_id }}, ':', 1) else {{ system }} end
+{%- endmacro %}
+
+{% macro named_id(system, record_id) -%}
+    case when {{ system }} = 'handoff' then substr({{ record_id }}, strpos({{ record_id }}, ':') + 1) else {{ record_id }} end
+{%- endmacro %}
+
+{# Key of the record a directive names. #}
+{% macro named_record_key(system, record_id) -%}
+    {%- set whose = '(' ~ named_system(system, record_id) ~ ')' -%}
+    {%- set which = '(' ~ named_id(system, record_id) ~ ')' -%}
+    {{ record_key(whose, '(' ~ record_type_of(whose, which) ~ ')', which) }}
+{%- endmacro %}
