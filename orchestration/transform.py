@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -222,14 +222,14 @@ def transform(
             connection.execute("insert into ops.rebuilds_begun values (?)", [datetime.now(UTC)])
         elif last is not None:
             since, since_as_of = last.through, last.as_of.isoformat()
-        news = _tables_with_news(connection, since, last.as_of if last else as_of, as_of)
+        # A batch of decisions is no news to them any more, but to all the others it still is.
+        told = last if scope == "decisions" else _last_state(connection, "everything")
+        news = _tables_with_news(connection, told, as_of) if told else []
     if reason:
         command = ["build", "--full-refresh", "--exclude-resource-type", "test", "unit_test", "exposure"]  # fmt: skip
-    elif scope == "everything":
-        # Views hold no data: once made they follow their tables by themselves. The rows of the time-zone database are its release's.
-        command = ["run", "--exclude", "config.materialized:view", "tag:made_by_rebuilds"]
     else:
-        command = ["run", "--select", *_stale_decisions(parsed, news)]
+        models = decision_models(parsed) if scope == "decisions" else table_models(parsed)
+        command = ["run", "--select", *_stale(parsed, models, news)]
     variables = json.dumps({"as_of": as_of.isoformat(), "since": since, "since_as_of": since_as_of})
     nodes = _invoke(settings, [*command, "--vars", variables], on_node, parsed)
     failed = [node for node in nodes if node.status in ("error", "fail")]
@@ -353,8 +353,31 @@ def latency_figures(settings: Settings, as_of: datetime) -> dict[str, float]:
     )
 
 
+def table_models(parsed: Manifest) -> dict[str, frozenset[str]]:
+    """Models a batch may have to make anew, by dbt's unique id, each with the ids of all it is made of.
+
+    Views hold no data: once made they follow their tables by themselves. The rows of the time-zone database are its release's.
+    """
+    made_of = _made_of(parsed)
+    return {
+        node.unique_id: made_of[node.unique_id]
+        for node in parsed.nodes.values()
+        if str(node.resource_type) == "model"
+        and node.config.materialized != "view"
+        and "made_by_rebuilds" not in node.tags
+    }
+
+
 def decision_models(parsed: Manifest) -> dict[str, frozenset[str]]:
-    """Tables the sync models are made of, themselves included, by dbt's unique id, each with the ids of all it is made of."""
+    """Of the table models those the sync models are made of, themselves included."""
+    tables = table_models(parsed)
+    # Not what is a view: it is read when something is told, and what it is made of need not be made for it.
+    synced = {unique_id for unique_id in tables if parsed.nodes[unique_id].schema == "sync"}
+    wanted = synced.union(*(tables[unique_id] for unique_id in synced))
+    return {unique_id: parents for unique_id, parents in tables.items() if unique_id in wanted}
+
+
+def _made_of(parsed: Manifest) -> dict[str, frozenset[str]]:
     parents = {
         node.unique_id: list(node.depends_on_nodes)
         for node in parsed.nodes.values()
@@ -368,24 +391,15 @@ def decision_models(parsed: Manifest) -> dict[str, frozenset[str]]:
             made_of[unique_id] = frozenset(direct).union(*(gather(parent) for parent in direct))
         return made_of[unique_id]
 
-    # Not what is a view: it is read when something is told, and what it is made of need not be made for it.
-    wanted = {
-        node.unique_id
-        for node in parsed.nodes.values()
-        if node.schema == "sync" and node.config.materialized != "view"
-    }
-    wanted = wanted.union(*(gather(unique_id) for unique_id in wanted))
-    return {
-        node.unique_id: gather(node.unique_id)
-        for node in parsed.nodes.values()
-        if node.unique_id in wanted
-        and str(node.resource_type) == "model"
-        and node.config.materialized != "view"
-    }
+    for unique_id in parents:
+        gather(unique_id)
+    return made_of
 
 
-def _stale_decisions(parsed: Manifest, news: Sequence[str]) -> list[str]:
-    """Names of the decision models a batch can change: all that follow the batch, and of the others those whose sources have news."""
+def _stale(
+    parsed: Manifest, models: Mapping[str, frozenset[str]], news: Sequence[str]
+) -> list[str]:
+    """Names of the models a batch can change: all that follow the batch, and of the others those whose sources have news."""
     fresh = {
         source.unique_id
         for source in parsed.sources.values()
@@ -393,7 +407,7 @@ def _stale_decisions(parsed: Manifest, news: Sequence[str]) -> list[str]:
     }
     return [
         parsed.nodes[unique_id].name
-        for unique_id, made_of in decision_models(parsed).items()
+        for unique_id, made_of in models.items()
         if not made_of.isdisjoint(fresh)
         or ".int_batch__" in unique_id
         or any(".int_batch__" in parent for parent in made_of)
@@ -485,9 +499,12 @@ def _connect(settings: Settings) -> duckdb.DuckDBPyConnection:
     return connect(settings)
 
 
-def _last_state(connection: duckdb.DuckDBPyConnection) -> _State | None:
+def _last_state(connection: duckdb.DuckDBPyConnection, scope: Scope | None = None) -> _State | None:
+    """The last completed transform, of any scope or of this one."""
     row = connection.execute(
-        "select as_of, through, policy_hash, code_hash from ops.transforms order by finished_at desc limit 1"
+        "select as_of, through, policy_hash, code_hash from ops.transforms "
+        "where $scope is null or scope = $scope order by finished_at desc limit 1",
+        {"scope": scope},
     ).fetchone()
     return _State(*row) if row else None
 
@@ -510,30 +527,34 @@ def _newest_load(connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def _tables_with_news(
-    connection: duckdb.DuckDBPyConnection, since: str, since_as_of: datetime, as_of: datetime
+    connection: duckdb.DuckDBPyConnection, last: _State, as_of: datetime
 ) -> list[str]:
-    """Raw tables, as `schema.table`, with rows of completed loads above `since`, or with rows whose own date has come
-    since the last transform."""
+    """Raw tables, as `schema.table`, with rows of loads completed since the transform `last`, or with rows whose own date has come since
+    then; and those of which it is not known. Policies have none: what decides has changed only where everything is rebuilt."""
     tables = connection.execute(
-        "select schema_name, table_name, max(column_name) filter (where column_name in ('occurred_at', 'updated_at')) "
-        "from duckdb_columns() where starts_with(schema_name, 'raw_') "
-        "group by all having bool_or(column_name = '_dlt_load_id') order by all"
+        "select schema_name, table_name, max(column_name) filter (where column_name in ('occurred_at', 'updated_at')), "
+        "bool_or(column_name = '_dlt_load_id') from duckdb_columns() "
+        "where starts_with(schema_name, 'raw_') and schema_name <> 'raw_policies' and not starts_with(table_name, '_dlt') "
+        "group by all order by all"
     ).fetchall()
     news = []
-    for schema, table, instant in tables:
+    for schema, table, instant, is_loaded in tables:
+        if not is_loaded:
+            news.append(f"{schema}.{table}")
+            continue
         completed = f'select load_id from "{schema}"._dlt_loads where status = 0'
         asked = (
             f'select 1 from "{schema}"."{table}" where _dlt_load_id > $since '
             f"and _dlt_load_id in ({completed} and load_id > $since)"
         )
-        bound: dict[str, object] = {"since": since}
+        bound: dict[str, object] = {"since": last.through}
         if instant:
             # Of each row group DuckDB knows the newest date: only those with something still ahead are read.
             asked += (
                 f' union all select 1 from "{schema}"."{table}" '
                 f"where {instant} > $since_as_of and {instant} <= $as_of"
             )
-            bound.update(since_as_of=since_as_of, as_of=as_of)
+            bound.update(since_as_of=last.as_of.isoformat(), as_of=as_of)
         if connection.execute(f"select 1 from ({asked}) limit 1", bound).fetchone():
             news.append(f"{schema}.{table}")
     return news

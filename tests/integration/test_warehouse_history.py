@@ -955,6 +955,28 @@ def test_after_a_rebuild_that_died_everything_is_rebuilt(
     assert differences(taken(warehouse), run.rebuilt) == {}
 
 
+def test_tables_of_models_that_fail_keep_their_rows(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One with a contract, which is dropped first, and one without."""
+    warehouse, _ = copied(run, tmp_path)
+    parsed = transforming.manifest(warehouse.settings)
+    tables = {"dim_reps": "marts.dim_reps", "int_accounts__keys": "intermediate.int_accounts__keys"}
+    before = {name: warehouse.rows(f"from {table} order by all") for name, table in tables.items()}
+    for name in tables:
+        node = parsed.nodes[f"model.handoff.{name}"]
+        failing = (
+            f"select * from (\n{node.raw_code}\n) as told where error('injected' || told) is null"
+        )
+        monkeypatch.setattr(node, "raw_code", failing)
+    nodes = transforming._invoke(warehouse.settings, ["run", "--select", *tables], None, parsed)
+    assert {node.name: node.status for node in nodes} == dict.fromkeys(tables, "error")
+    assert all("injected" in (node.message or "") for node in nodes)
+    for name, table in tables.items():
+        assert before[name], "nothing would be lost"
+        assert warehouse.rows(f"from {table} order by all") == before[name]
+
+
 def test_a_batch_that_is_overlooked_shows_in_the_comparison(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
