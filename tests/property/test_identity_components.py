@@ -4,12 +4,9 @@ connected components."""
 from __future__ import annotations
 
 import random
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, pairwise
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -17,24 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jinja2 import Environment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dbt_project.plugins.matching import Plugin
+from tests.property.dbt_models import Models
 
-PROJECT = Path(__file__).parents[2] / "dbt_project"
-MACROS = (
-    "connected_components",
-    "resolve_identity",
-    "matching",
-    "directives",
-    "keys",
-    "state",
-    "time",
-)
-PEOPLE = PROJECT / "models" / "intermediate" / "identity" / "int_identity__people.sql"
-MACRO = re.compile(r"\{%-? macro (?P<name>\w+)\(.*?\{%-? endmacro -?%\}", re.DOTALL)
 LIMIT = 4
 
 START = "2026-01-01 00:00:00+00"
@@ -44,110 +28,27 @@ Edge = tuple[int, int]
 Directive = tuple[int, int, bool]
 
 
-class This(str):
-    """dbt's `this`: prints as the table, knows its schema."""
-
-    schema = "main"
-
-
-class Returned(Exception):
-    """What a macro gives back, in place of its text."""
-
-
-def give_back(value: Any) -> None:
-    raise Returned(value)
-
-
-def returning(bodies: Mapping[str, Callable[..., Any]], name: str) -> Callable[..., Any]:
-    """The macro of this name, ended by its first `return` as dbt's are."""
-
-    def called(*arguments: Any, **named: Any) -> Any:
-        try:
-            return bodies[name](*arguments, **named)
-        except Returned as returned:
-            return returned.args[0]
-
-    return called
-
-
 class Dbt:
-    """As much of dbt as these templates use, on an open connection."""
+    """Who is whom, resolved by the project's own model on an open connection."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
-        connection.execute("create schema intermediate")
-        connection.execute("create schema raw_policies")
+        self.models = Models(connection)
         connection.execute(
             "create table raw_policies.identity_identifiers as select true as is_active, * from "
             "(values ('external_id', 1), ('email', 2)) as told (identifier_type, priority)"
         )
-        Plugin("matching", None).configure_connection(connection)  # type: ignore[no-untyped-call]
-        self.is_incremental = False
-        environment = Environment(extensions=["jinja2.ext.do"])
-        environment.globals.update(
-            {
-                "execute": True,
-                "this": This("int_identity__people"),
-                "ref": lambda name: name,
-                "var": lambda name: "",
-                "return": give_back,
-                "config": lambda **_: "",
-                "run_query": self.run_query,
-                # Nothing is trained here: the tables of matching do not exist.
-                "source": lambda schema, table: f"{schema}.{table}",
-                "load_relation": self.load_relation,
-                "should_full_refresh": lambda: False,
-                "flags": SimpleNamespace(FULL_REFRESH=False),
-                "adapter": SimpleNamespace(dispatch=self.dispatch),
-            }
-        )
-        text = "".join((PROJECT / "macros" / f"{name}.sql").read_text() for name in MACROS)
-        # Each in a template of its own, so that one that gives back early ends alone; they find each
-        # other by name.
-        sources = {found["name"]: found[0] for found in MACRO.finditer(text)}
-        bodies: dict[str, Callable[..., Any]] = {}
-        environment.globals.update({name: returning(bodies, name) for name in sources})
-        for name, source in sources.items():
-            bodies[name] = getattr(environment.from_string(source).module, name)
-        self.macros: Any = SimpleNamespace(**{name: environment.globals[name] for name in sources})
-        self.environment = environment
-
-    def load_relation(self, relation: str) -> str | None:
-        return relation if self.is_incremental and isinstance(relation, This) else None
-
-    def dispatch(self, name: str) -> Any:
-        return getattr(self.macros, f"default__{name}")
-
-    def run_query(self, sql: str) -> Any:
-        """Runs the statement; the result's columns as agate gives them."""
-        found = self.connection.execute(sql)
-        rows = found.fetchall() if found.description else []
-        width = len(found.description or [])
-        columns = [
-            SimpleNamespace(values=lambda index=index: [row[index] for row in rows])
-            for index in range(width)
-        ]
-        return SimpleNamespace(columns=columns)
 
     def resolve(self, changed: Iterable[tuple[int, bool]] | None) -> dict[int, str]:
-        """Run the model as dbt does, over everything or over `changed`; who is whom afterwards."""
-        self.is_incremental = changed is not None
+        """Run the model over everything or over `changed`; who is whom afterwards."""
+        table = "intermediate.int_batch__changed_records"
         self.connection.execute(
-            "create or replace table int_batch__changed_records (record_key ubigint, is_changed boolean)"
+            f"create or replace table {table} (record_key ubigint, is_changed boolean)"
         )
-        fill(self.connection, "int_batch__changed_records", list(changed or ()))
-        self.macros.resolve_identity()
-        select = self.environment.from_string(PEOPLE.read_text()).render()
-        if not self.is_incremental:
-            self.connection.execute(f"create or replace table int_identity__people as {select}")
-        else:
-            self.connection.execute(f"create or replace temp table came as {select}")
-            self.connection.execute(
-                "delete from int_identity__people where record_key in (select record_key from came)"
-            )
-            self.connection.execute("insert into int_identity__people from came")
+        fill(self.connection, table, list(changed or ()))
+        self.models.run(["int_identity__people"], full_refresh=changed is None)
         rows = self.connection.execute(
-            "select record_key, person_id from int_identity__people"
+            "select record_key, person_id from intermediate.int_identity__people"
         ).fetchall()
         assert len(rows) == len(dict(rows)), "a record belongs to two people"
         return dict(rows)
@@ -196,7 +97,9 @@ def solve(dbt: Dbt, nodes: list[int], edges: list[Edge]) -> dict[int, int]:
         "create or replace table edges as select unnest(?::ubigint[]) as a, unnest(?::ubigint[]) as b",
         [[a for a, _ in edges], [b for _, b in edges]],
     )
-    dbt.macros.solve_components("select node from nodes", "select a, b from edges", "solved")
+    dbt.models.macros["solve_components"](
+        "select node from nodes", "select a, b from edges", "solved"
+    )
     return dict(dbt.connection.execute("select node, root from solved").fetchall())
 
 
@@ -250,24 +153,24 @@ def carry(dbt: Dbt, carried: dict[int, set[int]], told: Sequence[Directive] = ()
     """Write the identifiers, records and directives as their models would leave them; directives in the
     order they were told."""
     dbt.connection.execute(
-        "create or replace table int_identity__merges_unioned (system varchar, surviving_id varchar, merged_id varchar, "
+        "create or replace table intermediate.int_identity__merges_unioned (system varchar, surviving_id varchar, merged_id varchar, "
         "surviving_key ubigint, merged_key ubigint, is_unmerge boolean, occurred_at timestamptz, received_at timestamptz, seq bigint)"
     )
     fill(
         dbt.connection,
-        "int_identity__merges_unioned",
+        "intermediate.int_identity__merges_unioned",
         [
             ("handoff", f"web:{one}", f"web:{other}", one, other, is_split, START, START, number)
             for number, (one, other, is_split) in enumerate(told)
         ],
     )
     dbt.connection.execute(
-        "create or replace table int_identity__identifiers "
+        "create or replace table intermediate.int_identity__identifiers "
         "(record_key ubigint, identifier_key ubigint, identifier_type varchar, max_records bigint, is_linking boolean)"
     )
     fill(
         dbt.connection,
-        "int_identity__identifiers",
+        "intermediate.int_identity__identifiers",
         # Identifier 0 is a shared mailbox: it may carry touchpoints, never identity.
         [
             (record, key, "external_id" if key % 2 else "email", LIMIT, key != 0)
@@ -276,12 +179,12 @@ def carry(dbt: Dbt, carried: dict[int, set[int]], told: Sequence[Directive] = ()
         ],
     )
     dbt.connection.execute(
-        "create or replace table int_identity__records (record_key ubigint, system varchar, "
+        "create or replace table intermediate.int_identity__records (record_key ubigint, system varchar, "
         "record_type varchar, record_id varchar, first_received_at timestamptz)"
     )
     fill(
         dbt.connection,
-        "int_identity__records",
+        "intermediate.int_identity__records",
         [
             (record, "web", "contact", str(record), f"2026-01-01 00:00:{record % 50:02}+00")
             for record in carried
