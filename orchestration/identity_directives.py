@@ -107,12 +107,12 @@ def _record(connection: Any, told: str) -> Record:
     # handoff explain writes hubspot/contact/101, everything else hubspot:101.
     separator = "/" if "/" in told.partition(":")[0] else ":"
     system, _, rest = told.strip().partition(separator)
-    for record_type in ("contact", "lead", "email"):
+    for record_type in ("contact", "lead"):
         rest = rest.removeprefix(f"{record_type}/") if separator == "/" else rest
     found = named_rows(
         connection.execute(
             "select system, record_id, person_id from marts.entity_map "
-            "where system = $system and record_id = $record_id and record_type <> 'account' and is_current",
+            "where system = $system and record_id = $record_id and record_type not in ('account', 'email') and is_current",
             {"system": system, "record_id": rest},
         )
     )
@@ -120,7 +120,8 @@ def _record(connection: Any, told: str) -> Record:
         raise HandoffError(
             "NOT_FOUND",
             f"no run has seen a person's record '{told}'",
-            remedy="Name it as system:record_id, e.g. hubspot:101; `handoff explain ADDRESS` lists the records of a person.",
+            remedy="Name it as system:record_id, e.g. hubspot:101; `handoff explain ADDRESS` lists the records of a person. "
+            "An address that no record stands for (record type email) goes with the records that carry it.",
         )
     return Record(**found[0])
 
