@@ -228,8 +228,9 @@ def transform(
     if reason:
         command = ["build", "--full-refresh", "--exclude-resource-type", "test", "unit_test", "exposure"]  # fmt: skip
     else:
-        models = decision_models(parsed) if scope == "decisions" else table_models(parsed)
-        command = ["run", "--select", *_stale(parsed, models, news)]
+        is_whole = scope == "everything"
+        models = table_models(parsed) if is_whole else decision_models(parsed)
+        command = ["run", "--select", *_stale(parsed, models, news, is_whole=is_whole)]
     variables = json.dumps({"as_of": as_of.isoformat(), "since": since, "since_as_of": since_as_of})
     nodes = _invoke(settings, [*command, "--vars", variables], on_node, parsed)
     failed = [node for node in nodes if node.status in ("error", "fail")]
@@ -397,9 +398,16 @@ def _made_of(parsed: Manifest) -> dict[str, frozenset[str]]:
 
 
 def _stale(
-    parsed: Manifest, models: Mapping[str, frozenset[str]], news: Sequence[str]
+    parsed: Manifest,
+    models: Mapping[str, frozenset[str]],
+    news: Sequence[str],
+    *,
+    is_whole: bool,
 ) -> list[str]:
-    """Names of the models a batch can change: all that follow the batch, and of the others those whose sources have news."""
+    """Names of the models a batch can change: all that follow the batch, and of the others those whose sources have news.
+
+    Of a batch over everything the marts are made in any case: what Dagster does behind them waits for each, and they are to be fresh.
+    """
     fresh = {
         source.unique_id
         for source in parsed.sources.values()
@@ -409,6 +417,7 @@ def _stale(
         parsed.nodes[unique_id].name
         for unique_id, made_of in models.items()
         if not made_of.isdisjoint(fresh)
+        or (is_whole and parsed.nodes[unique_id].schema == "marts")
         or ".int_batch__" in unique_id
         or any(".int_batch__" in parent for parent in made_of)
     ]

@@ -61,7 +61,7 @@ class Gate:
         """Whom the gate lets through at this step."""
         edges: dict[tuple[int, int], tuple[str, int]] = {}
         for kind, one, other, step in joins:
-            edges[one, other] = (kind, step)
+            edges[min(one, other), max(one, other)] = (kind, step)
         owner = people({pair for pair, (kind, _) in edges.items() if kind == "merge"})
         run = self.connection.execute
         run("begin")
@@ -88,9 +88,9 @@ class Gate:
                 )  # fmt: skip
             for seq, (kind, one, other, step) in enumerate(joins):
                 run(
-                    "insert into intermediate.int_identity__merges_unioned (system, surviving_id, merged_id, is_unmerge, occurred_at, received_at, "
-                    "seq, load_id) values ('web', ?, ?, ?, ?, ?, ?, '1')",
-                    [str(one), str(other), kind == "unmerge", START + step * HOUR, START + step * HOUR, seq],
+                    "insert into intermediate.int_identity__merges_unioned (system, surviving_id, merged_id, surviving_key, merged_key, "
+                    "is_unmerge, occurred_at, received_at, seq, load_id) values ('web', ?, ?, ?, ?, ?, ?, ?, ?, '1')",
+                    [str(one), str(other), one, other, kind == "unmerge", START + step * HOUR, START + step * HOUR, seq],
                 )  # fmt: skip
             as_of = f"cast('{(START + at * HOUR).isoformat()}' as timestamptz)"
             sql = re.sub(r"cast\('[0-9T:.+-]+' as timestamptz\)", as_of, self.consents)
@@ -112,7 +112,7 @@ def refused(
     """People with a no that nobody who could has taken back, told step by step."""
     edges: dict[tuple[int, int], tuple[str, int]] = {}
     for kind, one, other, step in joins:
-        edges[one, other] = (kind, step)
+        edges[min(one, other), max(one, other)] = (kind, step)
     standing = {pair: step for pair, (kind, step) in edges.items() if kind == "merge"}
     owner = people(set(standing))
     found = set()
