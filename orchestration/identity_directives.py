@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ingestion.connectors import catalog
 from ingestion.contracts import registry
 from ingestion.errors.catalog import HandoffError
+from ingestion.landing.warehouse import has_table
 from ingestion.log.owner import open_log
 from ingestion.settings import Settings
 from orchestration.named_rows import named_rows
@@ -128,10 +129,7 @@ def _record(connection: Any, told: str) -> Record:
 
 def _is_in_force(connection: Any, word: Word, one: Record, other: Record) -> bool:
     """Whether the last published run holds the word on the two; a warehouse that never published any holds none."""
-    known = connection.execute(
-        "select count(*) from duckdb_tables() where schema_name = 'ops' and table_name = 'identity_directives'"
-    ).fetchall()
-    if not known[0][0]:
+    if not has_table(connection, "ops", "identity_directives"):
         return False
     found = connection.execute(
         "select count(*) from ops.identity_directives where word = $word and "

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ingestion.errors.catalog import HandoffError
+from ingestion.landing.warehouse import has_table
 from ingestion.settings import Settings
 from orchestration.identity_directives import Word, append_directive, directive_event
 from orchestration.named_rows import named_rows
@@ -37,7 +38,7 @@ class Review:
 def open_reviews(settings: Settings, *, limit: int | None = None) -> tuple[int, list[Review]]:
     """How many wait for an answer, and the first of them, strongest first."""
     with contextlib.closing(open_serving(settings)) as connection:
-        if not _has_queue(connection):
+        if not has_table(connection, "ops", "identity_reviews"):
             return 0, []
         count = connection.execute("select count(*) from ops.identity_reviews").fetchall()[0][0]
         cursor = connection.execute(
@@ -72,13 +73,6 @@ def answer_review(
     event = directive_event(left, right, word, "urn:handoff:identity-review", reason)
     append_directive(settings, event, dry_run=dry_run)
     return found[0], event
-
-
-def _has_queue(connection: Any) -> bool:
-    found = connection.execute(
-        "select count(*) from duckdb_tables() where schema_name = 'ops' and table_name = 'identity_reviews'"
-    ).fetchall()
-    return bool(found[0][0])
 
 
 def _review(row: dict[str, Any]) -> Review:

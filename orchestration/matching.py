@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingestion.errors.catalog import HandoffError
-from ingestion.landing.warehouse import connect
+from ingestion.landing.warehouse import connect, has_table
 from ingestion.settings import Settings
 from models.matching.parameters import (
     MatchParameters,
@@ -81,10 +81,7 @@ def _trainable(versions: object, version: str) -> tuple[PolicyVersion, Matching]
 
 def _refuse_used(connection: duckdb.DuckDBPyConnection, policy: PolicyVersion) -> None:
     """Other parameters are another policy: what was decided could not be explained any more."""
-    tables = connection.execute(
-        "select count(*) from duckdb_tables() where schema_name = 'ops' and table_name = 'policies_used'"
-    ).fetchall()
-    if not tables[0][0]:
+    if not has_table(connection, "ops", "policies_used"):
         return
     used = connection.execute(
         "select count(*) from ops.policies_used where kind = 'identity' and version = ?",
@@ -99,10 +96,7 @@ def _refuse_used(connection: duckdb.DuckDBPyConnection, policy: PolicyVersion) -
 
 
 def _copy_contacts(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    known = connection.execute(
-        "select count(*) from duckdb_tables() where schema_name = 'intermediate' and table_name = 'int_contacts__current'"
-    ).fetchall()
-    if not known[0][0]:
+    if not has_table(connection, "intermediate", "int_contacts__current"):
         raise HandoffError(
             "NOT_FOUND",
             "the warehouse has no contacts yet",

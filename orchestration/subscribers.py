@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ingestion.errors.catalog import HandoffError
-from ingestion.landing.warehouse import connect
+from ingestion.landing.warehouse import connect, has_table
 from ingestion.settings import Settings
 from ingestion.subscribers.deliverer import deliver_beside
 from ingestion.subscribers.outbox import FILE_NAME, Message, Outbox, Told
@@ -183,9 +183,7 @@ def _people_of(connection: duckdb.DuckDBPyConnection, batch: _Batch) -> list[str
     found = connection.execute(
         "select person_id from intermediate.int_batch__touched_people"
     ).fetchall()
-    if connection.execute(
-        "select 1 from duckdb_tables() where schema_name = 'intermediate' and table_name = 'people_reassigned'"
-    ).fetchall():
+    if has_table(connection, "intermediate", "people_reassigned"):
         found += connection.execute(
             "select person_id from intermediate.people_reassigned where since = ?", [batch.since]
         ).fetchall()

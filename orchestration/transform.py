@@ -217,14 +217,15 @@ def transform(
         if reason is None and connection.execute("from ops.rebuilds_begun").fetchone():
             reason = "the last rebuild died"
         since, since_as_of = ("", "")
+        news: list[str] = []
         if reason:
             scope = "everything"
             connection.execute("insert into ops.rebuilds_begun values (?)", [datetime.now(UTC)])
         elif last is not None:
             since, since_as_of = last.through, last.as_of.isoformat()
-        # A batch of decisions is no news to them any more, but to all the others it still is.
-        told = last if scope == "decisions" else _last_state(connection, "everything")
-        news = _tables_with_news(connection, told, as_of) if told else []
+            # A batch of decisions is no news to them any more, but to all the others it still is.
+            told = last if scope == "decisions" else _last_state(connection, "everything")
+            news = _tables_with_news(connection, told or last, as_of)
     if reason:
         command = ["build", "--full-refresh", "--exclude-resource-type", "test", "unit_test", "exposure"]  # fmt: skip
     else:

@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -172,6 +173,15 @@ class Warehouse:
             return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
         finally:
             connection.close()
+
+    def persons(self) -> set[frozenset[str]]:
+        """Ids of the records that are one person each; addresses no record stands for left out."""
+        found = defaultdict(set)
+        for person, record in self.rows(
+            "select person_id, record_id from marts.entity_map where record_type <> 'email'"
+        ):
+            found[person].add(record)
+        return {frozenset(records) for records in found.values()}
 
     def snapshot(self, *schemas: str) -> Snapshot:
         """Every row of every table of `schemas`, comparable: in a fixed order, floats to nine

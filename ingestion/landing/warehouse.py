@@ -108,6 +108,15 @@ def connect(settings: Settings) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def has_table(connection: duckdb.DuckDBPyConnection, schema: str, name: str) -> bool:
+    """Whether there is such a table: one that a model makes comes with the first run that knows the model."""
+    return bool(
+        connection.execute(
+            "select 1 from duckdb_tables() where schema_name = ? and table_name = ?", [schema, name]
+        ).fetchall()
+    )
+
+
 def write_ahead_log(settings: Settings) -> Path:
     """Where DuckDB keeps what was committed since the last checkpoint; there is none after one."""
     path = settings.warehouse_path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -196,8 +196,7 @@ def _answer(
             {"match_id": found.match_id, "answer": answer, "written": not dry_run, "event": event}
         )
         return
-    left, right = (f"{side['system']}:{side['record_id']}" for side in (found.left, found.right))
-    _print_said("merge" if answer == "accept" else "split", left, right, dry_run)
+    _print_said(event, dry_run)
 
 
 def _tell(
@@ -235,13 +234,14 @@ def _tell(
         + ("one person" if one_person else "two people")
         + f" now: {' and '.join(dict.fromkeys((told.left.person_id, told.right.person_id)))}"
     )
-    _print_said(word, told.left.name, told.right.name, dry_run)
+    _print_said(told.event, dry_run)
 
 
-def _print_said(word: Word, left: str, right: str, dry_run: bool) -> None:
-    said = "are one person" if word == "merge" else "are two people"
+def _print_said(event: dict[str, Any], dry_run: bool) -> None:
+    told = event["data"]
+    said = "are two people" if told["unmerge"] else "are one person"
     print(
-        f"{'would say' if dry_run else 'said'}: {left} and {right} {said}; counts with the next run"
+        f"{'would say' if dry_run else 'said'}: {told['surviving_id']} and {told['merged_ids'][0]} {said}; counts with the next run"
     )
 
 

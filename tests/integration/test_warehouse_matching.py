@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -127,15 +126,6 @@ def contents(warehouse: Any) -> dict[str, list[Any]]:
     return tables
 
 
-def persons(warehouse: Any) -> set[frozenset[str]]:
-    found = defaultdict(set)
-    for person, record in warehouse.rows(
-        "select person_id, record_id from marts.entity_map where record_type <> 'email'"
-    ):
-        found[person].add(record)
-    return {frozenset(records) for records in found.values()}
-
-
 @pytest.mark.prove
 @pytest.mark.timeout(1800)
 def test_batches_link_what_a_rebuild_links_and_answers_last(
@@ -224,7 +214,7 @@ def test_batches_link_what_a_rebuild_links_and_answers_last(
     together = [
         any(
             {side["record_id"] for side in (found.left, found.right)} <= person
-            for person in persons(warehouse)
+            for person in warehouse.persons()
         )
         for found in (accepted, rejected, retracted)
     ]
@@ -261,7 +251,7 @@ def test_a_no_holds_of_two_records_that_are_not_even_alike_any_more(
             events.append(warehouse.event("merge", said, at))
         warehouse.append(events)
         warehouse.transform(AS_OF + timedelta(hours=hour))
-        return persons(warehouse)
+        return warehouse.persons()
 
     a, b = contact("a", **person, custom={"tax_id": "7700001"}), contact("b", **person)
     assert run(1, a, b) == {frozenset("ab")}
@@ -273,4 +263,4 @@ def test_a_no_holds_of_two_records_that_are_not_even_alike_any_more(
     assert not any({"a", "b"} <= person for person in apart)
     assert any(len(person) == 2 for person in apart), "the third is like neither of them"
     warehouse.transform(AS_OF + timedelta(hours=4), full_refresh=True)
-    assert persons(warehouse) == apart
+    assert warehouse.persons() == apart

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Any
 
 import duckdb
@@ -18,6 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from tests.property.dbt_models import Models
+from tests.property.people_split import assert_split_right
 
 LIMIT = 4
 
@@ -212,6 +213,18 @@ def expected_people(carried: dict[int, set[int]]) -> set[frozenset[int]]:
     return scipy_partition(list(carried), edges)
 
 
+def touched(carried: dict[int, set[int]], batch: Change) -> list[tuple[int, bool]]:
+    """The batch's records, and, as not changed, who shared an identifier with them before it."""
+    former = holders(carried)
+    neighbours = {
+        record
+        for changed in batch
+        for key in carried.get(changed, set()) - {0}
+        for record in former[key]
+    }
+    return [(record, record in batch) for record in neighbours | batch.keys()]
+
+
 changes = st.lists(
     st.dictionaries(
         st.integers(1, 25), st.sets(st.integers(0, 12), max_size=3), min_size=1, max_size=8
@@ -230,16 +243,9 @@ def test_resolving_what_a_batch_touched_gives_what_resolving_everything_gives(
 ) -> None:
     carried: dict[int, set[int]] = {}
     for number, batch in enumerate(batches):
-        former = holders(carried)
-        neighbours = {
-            record
-            for changed in batch
-            for key in carried.get(changed, set()) - {0}
-            for record in former[key]
-        }
+        changed = touched(carried, batch)
         carried |= batch
         carry(dbt, carried)
-        changed = [(record, record in batch) for record in neighbours | batch.keys()]
         in_batches = dbt.resolve(changed if number else None)
         assert partition(in_batches) == expected_people(carried)
     assert dbt.resolve(None) == in_batches
@@ -249,26 +255,6 @@ def held_apart(told: Sequence[Directive]) -> set[frozenset[int]]:
     """Pairs whose newest word is a no."""
     newest = {frozenset((one, other)): is_split for one, other, is_split in told}
     return {pair for pair, is_split in newest.items() if is_split and len(pair) == 2}
-
-
-def assert_split_right(
-    found: set[frozenset[int]], carried: dict[int, set[int]], apart: set[frozenset[int]]
-) -> None:
-    """What a split must leave: no pair together, nobody joined whom nothing links, no component taken apart
-    that holds no pair, and no two groups apart that could be one."""
-    group = {record: members for members in found for record in members}
-    for pair in apart:
-        assert not any(pair <= members for members in found)
-    for component in expected_people(carried):
-        inside = {group[record] for record in component}
-        assert frozenset().union(*inside) == component
-        if not any(pair <= component for pair in apart):
-            assert inside == {component}
-    for held in holders(carried).values():
-        for one, other in (
-            combinations({group[record] for record in held}, 2) if len(held) <= LIMIT else ()
-        ):
-            assert any(pair & one and pair & other for pair in apart), "might have stayed one"
 
 
 splits = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12), st.booleans()), max_size=3)
@@ -295,21 +281,17 @@ def test_two_that_a_person_split_stay_two_whatever_they_share(
     carried: dict[int, set[int]] = {}
     told: list[Directive] = []
     for number, (batch, said) in enumerate(batches):
-        former = holders(carried)
         named = {record for one, other, _ in said for record in (one, other)}
         batch = {record: carried.get(record, set()) for record in named} | batch
-        neighbours = {
-            record
-            for changed in batch
-            for key in carried.get(changed, set()) - {0}
-            for record in former[key]
-        }
+        changed = touched(carried, batch)
         carried |= batch
         told += said
         carry(dbt, carried, told)
-        changed = [(record, record in batch) for record in neighbours | batch.keys()]
         in_batches = dbt.resolve(changed if number else None)
-        assert_split_right(partition(in_batches), carried, held_apart(told))
+        linking = [held for held in holders(carried).values() if len(held) <= LIMIT]
+        assert_split_right(
+            partition(in_batches), expected_people(carried), linking, held_apart(told)
+        )
     assert dbt.resolve(None) == in_batches
 
 
