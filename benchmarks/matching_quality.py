@@ -109,7 +109,7 @@ def ours(name: str, folder: Path, home: Path) -> tuple[dict[str, str], dict[str,
     rows = json.loads(
         handoff(
             "query", "--format", "json",
-            "select record_id, person_id from marts.entity_map where system = 'hubspot'",
+            "select record_id, person_id from marts.entity_map where system = 'hubspot' and is_current",
         )
     )  # fmt: skip
     return {row["record_id"]: row["person_id"] for row in rows}, truth

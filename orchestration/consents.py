@@ -21,7 +21,7 @@ Row = dict[str, Any]
 # Records of an address whose person is hidden: their keys are hashes of what they are named by (dbt_project/macros/keys.sql).
 _BY_ADDRESS = """
     select distinct person_id from marts.entity_map
-    where record_key in (
+    where is_current and record_key in (
         select md5_number_lower(system || '|email|' || $address) from (select distinct system from marts.entity_map)
     )
 """

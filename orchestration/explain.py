@@ -38,6 +38,17 @@ _CONTRIBUTIONS = """
     from decayed order by points desc, rule_id
 """
 
+# What was known before of whose records these are: of the person's own, and of those that were theirs once.
+_FORMER_RECORDS = """
+    select system, record_type, record_id, person_id, link_path, valid_from, valid_to, known_from, known_to
+    from marts.entity_map
+    where not is_current and (
+        person_id = $person_id
+        or record_key in (select record_key from marts.entity_map where person_id = $person_id and is_current)
+    ) and known_from <= $as_of::timestamptz
+    order by known_from, system, record_id
+"""
+
 # What consent forbids to count, with the rule of the consent policy and since when.
 _WITHHELD = """
     select rule_id, any_value(label) as label, withheld_by, count(*) as entry_count, sum(points) as undecayed_points,
@@ -56,6 +67,7 @@ class Explanation:
     as_of: datetime
     score: float
     records: list[Row]
+    former_records: list[Row]
     account_matches: list[Row]
     contributions: list[Row]
     withheld: list[Row]
@@ -81,14 +93,22 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
             as_of=instant,
             score=round(sum(row["points"] for row in contributions), 6),
             records=[
-                {**row, "evidence": json.loads(row["evidence"])}
+                {
+                    **row,
+                    "evidence": json.loads(row["evidence"] or "[]"),
+                    "link_path": json.loads(row["link_path"] or "[]"),
+                }
                 for row in _rows(
                     connection,
-                    "select system, record_type, record_id, evidence, is_deleted, valid_from, first_received_at "
-                    "from marts.entity_map where person_id = $person_id and valid_from <= $as_of::timestamptz "
-                    "and (valid_to is null or valid_to > $as_of::timestamptz) order by first_received_at, system, record_id",
+                    "select system, record_type, record_id, evidence, link_path, is_deleted, valid_from, valid_to, known_from, first_received_at "
+                    "from marts.entity_map where person_id = $person_id and is_current and valid_from <= $as_of::timestamptz "
+                    "order by first_received_at, system, record_id",
                     values,
                 )
+            ],
+            former_records=[
+                {**row, "link_path": json.loads(row["link_path"] or "[]")}
+                for row in _rows(connection, _FORMER_RECORDS, values)
             ],
             account_matches=[
                 {**row, "tie_breaks": json.loads(row["tie_breaks"] or "null")}
@@ -149,8 +169,8 @@ def find_person(settings: Settings, connection: duckdb.DuckDBPyConnection, who: 
         people = _rows(
             connection,
             "select distinct people.* from marts.dim_people as people join marts.entity_map as records using (person_id) "
-            "where lower(people.email) = $who or (records.record_type = 'email' and records.record_id = $who) "
-            "or contains(records.evidence, '\"identifier_value\":\"' || $who || '\"')",
+            "where records.is_current and (lower(people.email) = $who or (records.record_type = 'email' and records.record_id = $who) "
+            "or contains(records.evidence, '\"identifier_value\":\"' || $who || '\"'))",
             {"who": who.strip().lower()},
         )
     if not people and (address := linking_addresses(settings)(who)):
@@ -158,7 +178,7 @@ def find_person(settings: Settings, connection: duckdb.DuckDBPyConnection, who: 
         people = _rows(
             connection,
             "select distinct people.* from marts.dim_people as people join marts.entity_map as records using (person_id) "
-            "where contains(records.evidence, '\"identifier_value\":\"' || $who || '\"')",
+            "where records.is_current and contains(records.evidence, '\"identifier_value\":\"' || $who || '\"')",
             {"who": address},
         )
     if not people:

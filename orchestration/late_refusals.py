@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _CONSENT = "com.handoff.consent"
 _READ_AT_ONCE = 1_000
 
-_BY_RECORD = "select person_id from marts.entity_map where system = ? and record_id = ? and person_id is not null"
+_BY_RECORD = "select person_id from marts.entity_map where system = ? and record_id = ? and person_id is not null and is_current"
 _BY_ADDRESS = """
     select people.person_id from intermediate.int_identity__identifiers as carried
     inner join intermediate.int_identity__people as people on carried.record_key = people.record_key

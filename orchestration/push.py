@@ -195,7 +195,7 @@ def _guards(
     }
     known = dict(
         connection.execute(
-            "select 'Lead', count(*) from marts.entity_map where system = ? and record_type = 'lead' and not is_deleted "
+            "select 'Lead', count(*) from marts.entity_map where system = ? and record_type = 'lead' and not is_deleted and is_current "
             "union all select 'Task', count(distinct external_id) from marts.fct_pushes where system = ? and object = 'Task'",
             [system, system],
         ).fetchall()

@@ -52,6 +52,15 @@ _LOCAL_TIME = """
 
 _HIDDEN = ("ops", "hidden_people")
 _IS_HIDDEN = "coalesce(person_id in (select person_id from ops.hidden_people), false)"
+# What was known of a record before is under the person it was then: hidden is whatever a record of somebody hidden was once of.
+_WAS_HIDDEN = """(
+    not is_current and person_id in (
+        select person_id from marts.entity_map where record_key in (
+            select record_key from marts.entity_map
+            where is_current and person_id in (select person_id from ops.hidden_people{effect})
+        )
+    )
+)"""
 _IS_LEFT_OUT = "coalesce(person_id in (select person_id from ops.hidden_people where effect = 'leave_out'), false)"
 
 
@@ -203,19 +212,24 @@ def _shown(
 
 
 def _hiding(table: tuple[str, str], columns: Collection[str], personal: Sequence[str]) -> str:
+    is_hidden, is_left_out = _IS_HIDDEN, _IS_LEFT_OUT
+    if table == ("marts", "entity_map"):
+        is_hidden = f"({is_hidden} or {_WAS_HIDDEN.format(effect='')})"
+        left_out = " where effect = 'leave_out'"
+        is_left_out = f"({is_left_out} or {_WAS_HIDDEN.format(effect=left_out)})"
     masked = [
-        f'case when {_IS_HIDDEN} then null else "{column}" end as "{column}"'
+        f'case when {is_hidden} then null else "{column}" end as "{column}"'
         for column in personal
         if column in columns
     ]
     if {"record_type", "record_id"} <= set(columns):
         # An address that stands for itself is its own id.
         masked.append(
-            f"case when record_type = 'email' and {_IS_HIDDEN} then null else record_id end as record_id"
+            f"case when record_type = 'email' and {is_hidden} then null else record_id end as record_id"
         )
     replaced = f"replace ({', '.join(masked)})" if masked else ""
     schema, name = table
-    return f'select * {replaced} from "{schema}"."{name}" where not {_IS_LEFT_OUT}'
+    return f'select * {replaced} from "{schema}"."{name}" where not {is_left_out}'
 
 
 def _main_catalog(settings: Settings) -> str:

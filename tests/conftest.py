@@ -178,7 +178,7 @@ class Warehouse:
         """Ids of the records that are one person each; addresses no record stands for left out."""
         found = defaultdict(set)
         for person, record in self.rows(
-            "select person_id, record_id from marts.entity_map where record_type <> 'email'"
+            "select person_id, record_id from marts.entity_map where is_current and record_type <> 'email'"
         ):
             found[person].add(record)
         return {frozenset(records) for records in found.values()}

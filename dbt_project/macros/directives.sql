@@ -1,8 +1,6 @@
-{# What counts of the merges and unmerges told of pairs with one of `records` (SQL that selects record_key; none: of all pairs): a row per pair,
-   whichever of the two was named first. The newest word counts, whoever said it; a system's unmerge takes its merge back, and only a
-   person's own holds the two apart. #}
-{% macro directives_in_force(records=none) %}
-    with
+{# The merges and unmerges told of pairs with one of `records` (SQL that selects record_key; none: of all pairs), as CTEs of which the last is
+   `placed`: whichever of the two was named first, a pair is left and right. #}
+{% macro directives_placed(records=none) %}
     {% if records %}
     of_survivors as (
         select * from {{ ref('int_identity__merges_unioned') }}
@@ -35,7 +33,13 @@
             row(occurred_at, received_at, seq) as place,
         from told
         where surviving_key <> merged_key
-    ),
+    )
+{% endmacro %}
+
+{# What counts of them: a row per pair. The newest word counts, whoever said it; a system's unmerge takes its merge back, and only a person's
+   own holds the two apart. #}
+{% macro directives_in_force(records=none) %}
+    with {{ directives_placed(records) }},
 
     newest as (
         select
@@ -60,6 +64,42 @@
         merge_place is not null and coalesce(merge_place > unmerge_place, true) as is_merged,
         split_place is not null and coalesce(split_place > merge_place, true) as is_apart,
     from newest
+{% endmacro %}
+
+{# The same at every time: a row per pair and time, from when the word was received until the next one was. #}
+{% macro directives_over_time(records=none) %}
+    with {{ directives_placed(records) }},
+
+    by_then as (
+        select distinct
+            left_record_key,
+            right_record_key,
+            received_at as known_from,
+            max(place) filter (where not is_unmerge) over until_then as merge_place,
+            max(place) filter (where is_unmerge) over until_then as unmerge_place,
+            max(place) filter (where is_unmerge and system = 'handoff') over until_then as split_place,
+            arg_max(row(surviving_key, system, merged_id), place) filter (where not is_unmerge) over until_then as merge_told,
+        from placed
+        window until_then as (
+            partition by left_record_key, right_record_key
+            order by received_at
+        )
+    )
+
+    select
+        left_record_key,
+        right_record_key,
+        known_from,
+        lead(known_from) over (
+            partition by left_record_key, right_record_key
+            order by known_from
+        ) as known_to,
+        merge_told[1] as surviving_key,
+        merge_told[2] as system,
+        merge_told[3] as merged_id,
+        merge_place is not null and coalesce(merge_place > unmerge_place, true) as is_merged,
+        split_place is not null and coalesce(split_place > merge_place, true) as is_apart,
+    from by_then
 {% endmacro %}
 
 {# Whether a person has ever said of two records that they are two. #}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import Any
 
 import duckdb
@@ -11,7 +12,8 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 
 class Plugin(BasePlugin):
     """Adds `settle_links(lefts, rights, weights, records, roots, values, link, unscored, max_records, min_density)`: of a group's links, each
-    with the reason why it does not hold, or null; and `join_except_apart(records, carried, lefts, rights)`: the group of each record."""
+    with the reason why it does not hold, or null; `join_except_apart(records, carried, lefts, rights)`: the group of each record; and
+    `replay_people(records, things, apart)`: whose each record was held to be, over time, with the path as JSON."""
 
     def configure_connection(self, conn: Any) -> None:
         """Register the functions on a connection dbt has just opened."""
@@ -25,6 +27,16 @@ class Plugin(BasePlugin):
             conn.create_function(
                 "join_except_apart", _join,
                 ["UBIGINT[]", "UBIGINT[][]", "UBIGINT[]", "UBIGINT[]"], "UBIGINT[]",
+            )  # fmt: skip
+            period = "STRUCT(record_key UBIGINT, known_from BIGINT, known_to BIGINT)"
+            conn.create_function(
+                "replay_people", _replay,
+                [
+                    "STRUCT(record_key UBIGINT, named VARCHAR, born BIGINT)[]",
+                    f"STRUCT(step VARCHAR, periods {period}[])[]",
+                    "STRUCT(left_record_key UBIGINT, right_record_key UBIGINT, known_from BIGINT, known_to BIGINT)[]",
+                ],
+                "STRUCT(record_key UBIGINT, root UBIGINT, known_from BIGINT, known_to BIGINT, link_path VARCHAR)[]",
             )  # fmt: skip
 
 
@@ -57,3 +69,43 @@ def _join(records: Any, carried: Any, lefts: Any, rights: Any) -> Any:
     from models.matching.held_apart import join_except_apart
 
     return join_except_apart(records, carried, list(zip(lefts, rights, strict=True)))
+
+
+def _replay(records: Any, things: Any, apart: Any) -> Any:
+    from models.matching.replay import replay
+
+    steps = [json.loads(thing["step"]) for thing in things]
+    named = {record["record_key"]: record["named"] for record in records}
+    told = replay(
+        {record["record_key"]: record["born"] for record in records},
+        [
+            [
+                (told["record_key"], told["known_from"], told["known_to"])
+                for told in thing["periods"]
+            ]
+            for thing in things
+        ],
+        [
+            (
+                told["left_record_key"],
+                told["right_record_key"],
+                told["known_from"],
+                told["known_to"],
+            )
+            for told in apart
+        ],
+    )
+    return [
+        {
+            "record_key": row.record,
+            "root": row.root,
+            "known_from": row.known_from,
+            "known_to": row.known_to,
+            "link_path": json.dumps(
+                [{**steps[thing], "record": named[record]} for thing, record in row.path],
+                ensure_ascii=False,
+                separators=(",", ":"),
+            ),
+        }
+        for row in told
+    ]

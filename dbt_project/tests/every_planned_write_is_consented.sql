@@ -35,7 +35,7 @@ addresses as (
         people.person_id,
         identifiers.identifier_value as address,
     from {{ ref('int_identity__identifiers') }} as identifiers
-    inner join {{ ref('entity_map') }} as people on identifiers.record_key = people.record_key
+    inner join {{ ref('entity_map') }} as people on identifiers.record_key = people.record_key and people.is_current
     where identifiers.identifier_type = 'email'
 ),
 

@@ -305,6 +305,40 @@ def print_applied(report: ApplyReport) -> None:
         console.print(Text(f"stopped early: {report.halted}; the next run goes on", style="red"))
 
 
+def _path(steps: Sequence[dict[str, Any]]) -> str:
+    """How one comes from a record to the first one of its person."""
+    return " > ".join(
+        f"{step['identifier_type']} {step.get('identifier_value', '')}".rstrip()
+        + f" > {step['record']}"
+        for step in steps
+    )
+
+
+def _print_former_records(console: Console, explanation: Explanation) -> None:
+    others = [
+        row
+        for row in explanation.former_records
+        if row["person_id"] != explanation.person["person_id"]
+    ]
+    own = {(row["system"], row["record_id"]) for row in explanation.records}
+    gone = [
+        row
+        for row in explanation.former_records
+        if row["person_id"] == explanation.person["person_id"]
+        and (row["system"], row["record_id"]) not in own
+    ]
+    if not (others or gone):
+        return
+    console.print(Text("\nWhat was known before", style="bold"))
+    for row in (*others, *gone):
+        whose = "this person's" if row in gone else f"{row['person_id']}'s"
+        console.print(
+            f"  {row['system']}/{row['record_type']}/{row['record_id']} was {whose}, as known from {_when(row['known_from'])} "
+            f"until {_when(row['known_to'])}"
+            + (f": {_path(row['link_path'])}" if row["link_path"] else "")
+        )
+
+
 def print_explanation(explanation: Explanation) -> None:
     """Who, why linked, why this score, why this owner, what was pushed."""
     console = _console()
@@ -342,6 +376,9 @@ def print_explanation(explanation: Explanation) -> None:
             f"  {record['system']}/{record['record_type']}/{record['record_id']}{gone}  linked by: {links or 'nothing: alone'}"
             + (f"; split by hand from {', '.join(apart)}" if apart else "")
         )
+        if len(record["link_path"]) > 1:
+            console.print(Text(f"    by way of {_path(record['link_path'])}", style="dim"))
+    _print_former_records(console, explanation)
 
     _print_account(console, explanation)
     console.print(

@@ -72,7 +72,7 @@ class World:
     def person(self, name: str, system: str = "web") -> str:
         """Who the record is."""
         [(person_id,)] = self.warehouse.rows(
-            "select person_id from marts.entity_map where system = ? and record_id = ?",
+            "select person_id from marts.entity_map where system = ? and record_id = ? and is_current",
             [system, name],
         )
         return str(person_id)
@@ -247,6 +247,29 @@ def test_a_rule_that_leaves_out_publishes_no_row(world: World, tmp_path: Path) -
         assert world.read("select person_id from ops.hidden_people") == [(gone,)]
     finally:
         world.warehouse.rows("update ops.hidden_people set effect = 'mask'")
+        publish(world.warehouse.settings)
+
+
+def test_what_was_known_before_of_the_hidden_is_hidden_too(world: World) -> None:
+    """Under whichever person it was then, and also in a row of somebody who was one with them."""
+    gone, other, second = world.person("gone"), world.person("buyer"), world.person("second")
+    was = (
+        "insert into marts.entity_map select * replace ('{then}' as person_id, false as is_current, known_from as known_to, "
+        "known_from - interval 1 day as known_from, '[\"gone@firm-gone.com\"]' as link_path) "
+        "from marts.entity_map where person_id = ? and is_current"
+    )
+    try:
+        for person, then in ((gone, "once"), (other, "once"), (second, "another")):
+            world.warehouse.rows(was.format(then=then), [person])
+        publish(world.warehouse.settings)
+        told = "select count(*), count(link_path) from marts.entity_map where not is_current and person_id = ?"
+        [(rows, shown)] = world.read(told, "once")
+        assert rows >= 2
+        assert shown == 0
+        [(rows, shown)] = world.read(told, "another")
+        assert rows == shown > 0
+    finally:
+        world.warehouse.rows("delete from marts.entity_map where not is_current")
         publish(world.warehouse.settings)
 
 

@@ -65,7 +65,7 @@ def test_what_a_provider_knows_reaches_the_score_and_a_rebuild_asks_nobody(
     )  # fmt: skip
     warehouse.transform(datetime.now(UTC))
     publish(warehouse.settings)
-    points = "select rule_id, points from marts.fct_score_ledger inner join marts.entity_map using (person_id) where record_id = 'ada' and rule_id = 'industry_target'"
+    points = "select rule_id, points from marts.fct_score_ledger inner join marts.entity_map using (person_id) where is_current and record_id = 'ada' and rule_id = 'industry_target'"
     assert warehouse.rows(points) == []
     due = enrichment.due_domains(warehouse.settings, 10, datetime.now(UTC))
     assert due == ["acme.de", "unheard-of.com"], "neither free mailboxes nor what is known"

@@ -109,7 +109,7 @@ def test_what_people_did_in_marketo_reaches_them(extracts: Extracts) -> None:
         )
     }  # fmt: skip
     gone = extracts.warehouse.rows(
-        "select count(*) from marts.entity_map where system = 'marketo' and is_deleted"
+        "select count(*) from marts.entity_map where system = 'marketo' and is_deleted and is_current"
     )
     assert gone == [(extracts.lines["marketo/delete_leads"],)]
     withdrawn = extracts.warehouse.rows(
@@ -121,7 +121,7 @@ def test_what_people_did_in_marketo_reaches_them(extracts: Extracts) -> None:
 def test_every_contact_of_the_exports_is_somebody(extracts: Extracts) -> None:
     missing = extracts.warehouse.rows(
         "select system, record_id from raw_events.contacts where (system, record_id) not in "
-        "(select (system, record_id) from marts.entity_map where person_id is not null)"
+        "(select (system, record_id) from marts.entity_map where person_id is not null and is_current)"
     )
     assert missing == []
     people = extracts.warehouse.rows(
@@ -193,6 +193,6 @@ def test_the_merges_of_the_export_join_their_contacts(extracts: Extracts) -> Non
         "unnest(from_json(merged_ids, '[\"VARCHAR\"]')) as merged (value) "
         "inner join marts.entity_map as one on one.record_id = merges.surviving_id and one.record_type <> 'account' "
         "inner join marts.entity_map as other on other.record_id = merged.value and other.record_type <> 'account' "
-        "where one.person_id <> other.person_id"
+        "where one.person_id <> other.person_id and one.is_current and other.is_current"
     )
     assert apart == []

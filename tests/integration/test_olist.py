@@ -88,7 +88,7 @@ def test_every_won_deal_has_its_person_and_its_rep(funnel: Funnel) -> None:
     deals = pd.read_csv(funnel.folder / DEALS)
     found = funnel.warehouse.rows(
         "select records.record_id, reps.source_records from marts.fct_opportunities "
-        "inner join marts.entity_map as records using (person_id) "
+        "inner join (select * from marts.entity_map where is_current) as records using (person_id) "
         "inner join marts.dim_reps as reps on fct_opportunities.rep_id = reps.rep_id where is_won"
     )
     assert len(found) == 842

@@ -50,7 +50,7 @@ def test_salesforce_is_understood_batch_by_batch_and_in_a_rebuild(
 
     def people() -> int:
         found = warehouse.rows(
-            "select count(distinct person_id) from marts.entity_map where record_type = 'lead'"
+            "select count(distinct person_id) from marts.entity_map where record_type = 'lead' and is_current"
         )
         return int(found[0][0])
 

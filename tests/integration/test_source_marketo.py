@@ -203,7 +203,9 @@ def test_changes_merges_and_deletions_reach_the_people_and_what_a_webhook_told_c
     first = [row["id"] for row in world.marketo["leads"]]
     changed, winner, loser, deleted = first[10], first[11], first[12], first[13]
     people = dict(
-        warehouse.rows("select record_id, person_id from marts.entity_map where system = 'marketo'")
+        warehouse.rows(
+            "select record_id, person_id from marts.entity_map where system = 'marketo' and is_current"
+        )
     )
     assert people[str(winner)] != people[str(loser)]
 

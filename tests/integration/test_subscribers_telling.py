@@ -95,7 +95,7 @@ class World:
 
     def person_of(self, record_id: str) -> str:
         [(person_id,)] = self.warehouse.rows(
-            "select person_id from marts.entity_map where record_id = ? and record_type = 'contact'",
+            "select person_id from marts.entity_map where record_id = ? and record_type = 'contact' and is_current",
             [record_id],
         )
         return str(person_id)

@@ -79,7 +79,7 @@ class World:
         rows = self.warehouse.records(
             "select chosen.* from intermediate.int_accounts__people as chosen"
             " inner join marts.entity_map as records using (person_id, account_id)"
-            f" where records.record_id = '{lead}'"
+            f" where records.is_current and records.record_id = '{lead}'"
         )
         return rows[0] if rows else None
 

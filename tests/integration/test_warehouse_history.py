@@ -749,7 +749,11 @@ def test_the_history_holds_what_the_comparison_is_about(run: Run) -> None:
     people = [{row["person_id"] for row in run.table("dim_people", at)} for at in range(BATCHES)]
     assert people[0] - people[-1], "nobody was merged away"
     owners = [
-        {row["record_key"]: row["person_id"] for row in run.table("entity_map", at)}
+        {
+            row["record_key"]: row["person_id"]
+            for row in run.table("entity_map", at)
+            if row["is_current"]
+        }
         for at in range(BATCHES)
     ]
     together = defaultdict(set)
@@ -838,14 +842,16 @@ def test_each_cause_reaches_the_people_it_concerns(
     """A change elsewhere, on its own, and nothing else that would have touched the person."""
     warehouse, _ = copied(run, tmp_path)
     causes_come_about(warehouse)
-    before = {row["record_id"]: row for row in run.table("entity_map")}
+    before = {row["record_id"]: row for row in run.table("entity_map") if row["is_current"]}
     assert not warehouse.transform(instant(BATCHES), scope=scope).is_full_refresh
     if scope == "decisions":
         warehouse.transform(instant(BATCHES))
     rebuilt = assert_same_as_rebuilt(warehouse, instant(BATCHES))
     names, *rows = rebuilt["marts.entity_map"]
     after = {
-        row["record_id"]: row for row in (dict(zip(names, values, strict=True)) for values in rows)
+        row["record_id"]: row
+        for row in (dict(zip(names, values, strict=True)) for values in rows)
+        if row["is_current"]
     }
     assert before["x11"]["person_id"] == before["x12"]["person_id"]
     assert after["x11"]["person_id"] != after["x12"]["person_id"]
@@ -1021,7 +1027,7 @@ def test_a_person_is_named_by_the_record_received_first(run: Run) -> None:
     for at in [*range(BATCHES), None]:
         members = defaultdict(list)
         for row in run.table("entity_map", at):
-            if row["person_id"]:
+            if row["person_id"] and row["is_current"]:
                 members[row["person_id"]].append(row)
         for person_id, rows in members.items():
             first = min(rows, key=lambda row: (row["first_received_at"], row["record_key"]))
@@ -1162,7 +1168,7 @@ def test_a_late_event_re_deals_no_lead(run: Run, tmp_path: Path) -> None:
     owner = {
         row["record_id"]: row["person_id"]
         for row in run.table("entity_map")
-        if row["system"] == "web"
+        if row["system"] == "web" and row["is_current"]
     }
     late = [row for row in run.table("fct_mqls") if row["crossing_number"] == 1]
     sent = []

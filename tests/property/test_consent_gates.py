@@ -74,7 +74,7 @@ class Gate:
                 run(f"delete from {table}")
             for record, person in owner.items():
                 run(
-                    "insert into marts.entity_map (record_key, system, record_type, record_id, person_id) values (?, 'web', 'contact', ?, ?)",
+                    "insert into marts.entity_map (record_key, system, record_type, record_id, person_id, is_current) values (?, 'web', 'contact', ?, ?, true)",
                     [record, str(record), str(person)],
                 )
             for person in set(owner.values()):

@@ -11,7 +11,7 @@ people as (
         account_id,
         count(distinct person_id) as person_count,
     from {{ ref('entity_map') }}
-    where person_id is not null and account_id is not null
+    where known_to is null and person_id is not null and account_id is not null
     group by account_id
 )
 

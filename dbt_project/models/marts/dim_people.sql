@@ -11,10 +11,15 @@
     'latest_source', 'campaign_id',
 ] %}
 
-with records as (
+with records_ever as (
     select * from {{ ref('entity_map') }}
     where {{ where_touched() if is_incremental() else 'person_id is not null' }}
     {{ looked_up() }}
+),
+
+records as (
+    select * from records_ever
+    where known_to is null
 ),
 
 contacts as (

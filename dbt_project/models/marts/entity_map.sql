@@ -5,7 +5,8 @@
     indexes=[{'columns': ['record_key']}, {'columns': ['person_id']}],
 ) }}
 
--- Whom the batch touched is told from this table as it was before.
+-- Whom the batch touched is told from this table as it was before. A record has a row that is current, and one for each time at which
+-- something else was known of whose it is, or of how long it exists in its system.
 -- depends_on: {{ ref('int_batch__changed_records') }}
 -- depends_on: {{ ref('int_batch__touched_people') }}
 -- depends_on: {{ ref('stg_events__accounts') }}
@@ -185,6 +186,19 @@ matched as (
     group by sides.record_key
 ),
 
+history as (
+    select * from {{ ref('int_identity__history') }}
+    {% if is_incremental() %}
+        where record_key in (select people.record_key from people)
+    {% endif %}
+    {{ looked_up() }}
+),
+
+policy as (
+    select max(version) as version from {{ source('raw_policies', 'identity_versions') }}
+    where is_active
+),
+
 people_mapped as (
     select
         people.record_key,
@@ -206,10 +220,17 @@ people_mapped as (
                 ) as varchar
             )
         end as evidence,
+        history.link_path,
+        policy.version as policy_version,
         coalesce(contacts.is_deleted, false) as is_deleted,
-        coalesce(contacts.created_at, people.first_received_at) as valid_from,
+        history.valid_from,
+        history.valid_to,
+        history.known_from,
+        history.known_to,
         people.first_received_at,
     from people
+    inner join history on people.record_key = history.record_key and history.known_to is null
+    cross join policy
     left join contacts on people.record_key = contacts.record_key
     left join linked on people.record_key = linked.record_key
     left join chosen on people.person_id = chosen.person_id
@@ -217,6 +238,29 @@ people_mapped as (
     {% if with_splits %}
         left join held_apart on people.record_key = held_apart.record_key
     {% endif %}
+),
+
+people_mapped_once as (
+    select
+        people.record_key,
+        people.system,
+        people.record_type,
+        people.record_id,
+        history.person_id,
+        cast(null as varchar) as account_id,
+        history.link_path as evidence,
+        history.link_path,
+        policy.version as policy_version,
+        history.valid_to is not null as is_deleted,
+        history.valid_from,
+        history.valid_to,
+        history.known_from,
+        history.known_to,
+        people.first_received_at,
+    from people
+    inner join history on people.record_key = history.record_key
+    cross join policy
+    where history.known_to is not null
 ),
 
 {% if with_accounts %}
@@ -229,8 +273,13 @@ accounts_mapped as (
         cast(null as varchar) as person_id,
         account_id,
         evidence,
+        cast(null as varchar) as link_path,
+        cast(null as varchar) as policy_version,
         is_deleted,
         first_received_at as valid_from,
+        cast(null as timestamptz) as valid_to,
+        first_received_at as known_from,
+        cast(null as timestamptz) as known_to,
         first_received_at,
     from accounts
     {% if is_incremental() %}
@@ -243,8 +292,13 @@ accounts_mapped as (
             person_id,
             account_id,
             evidence,
+            link_path,
+            policy_version,
             is_deleted,
             valid_from,
+            valid_to,
+            known_from,
+            known_to,
             first_received_at,
         from {{ this }}
         where record_type = 'account'
@@ -254,6 +308,8 @@ accounts_mapped as (
 
 mapped as (
     select * from people_mapped
+    union all
+    select * from people_mapped_once
     {% if with_accounts %}
     union all
     select * from accounts_mapped
@@ -268,9 +324,13 @@ select
     person_id,
     account_id,
     evidence,
+    link_path,
+    policy_version,
     is_deleted,
-    true as is_current,
+    known_to is null as is_current,
     valid_from,
-    cast(null as timestamptz) as valid_to,
+    valid_to,
+    known_from,
+    known_to,
     first_received_at,
 from mapped

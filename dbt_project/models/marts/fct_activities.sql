@@ -6,10 +6,15 @@
 ) }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
-with records as (
+with records_ever as (
     select * from {{ ref('entity_map') }}
     where {{ where_touched() if is_incremental() else 'person_id is not null' }}
     {{ looked_up() }}
+),
+
+records as (
+    select * from records_ever
+    where known_to is null
 ),
 
 activities as (

@@ -10,10 +10,15 @@
 -- given when the two were known to be one. Of what stands the most restrictive counts (decision 0008).
 {% set in_order = 'occurred_at, received_at, is_gpc, consent_record_id' %}
 
-with records as (
+with records_ever as (
     select * from {{ ref('entity_map') }}
     where {{ where_touched() if is_incremental() else 'person_id is not null' }}
     {{ looked_up() }}
+),
+
+records as (
+    select * from records_ever
+    where known_to is null
 ),
 
 consents as (

@@ -48,7 +48,7 @@ newest as (
 
 records as (
     select * from {{ ref('entity_map') }}
-    where person_id is not null
+    where known_to is null and person_id is not null
 ),
 
 reps as (

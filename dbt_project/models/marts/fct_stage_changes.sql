@@ -4,7 +4,7 @@ with stated as (
 
 records as (
     select * from {{ ref('entity_map') }}
-    where person_id is not null
+    where known_to is null and person_id is not null
 ),
 
 mqls as (

@@ -12,6 +12,7 @@ roles as (
 
 records as (
     select * from {{ ref('entity_map') }}
+    where known_to is null
 ),
 
 named as (

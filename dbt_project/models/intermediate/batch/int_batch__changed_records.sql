@@ -42,13 +42,18 @@ accounts_told as (
     {{ accounts_told }}
 ),
 
+mapped_before as (
+    select * from {{ former_map }}
+    where record_key in (select accounts.record_key from accounts)
+    {{ looked_up() }}
+),
+
 accounts_before as (
     select
         record_key,
         account_id,
-    from {{ former_map }}
-    where record_key in (select accounts.record_key from accounts)
-    {{ looked_up() }}
+    from mapped_before
+    where known_to is null
 ),
 
 placed as (

@@ -16,13 +16,18 @@
 
 with
 {% if former_map and not flags.FULL_REFRESH %}
+    mapped_ever as (
+        select * from {{ former_map }}
+        where record_key in ({{ records_resolved_by_batch() }})
+        {{ looked_up() }}
+    ),
+
     mapped as (
         select
             record_key,
             person_id,
-        from {{ former_map }}
-        where record_key in ({{ records_resolved_by_batch() }})
-        {{ looked_up() }}
+        from mapped_ever
+        where known_to is null
     ),
 
     resolved as (

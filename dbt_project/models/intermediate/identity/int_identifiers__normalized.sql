@@ -3,9 +3,30 @@
 -- depends_on: {{ ref('int_batch__changed_records') }}
 -- depends_on: {{ source('raw_policies', 'identity_email_rules') }}
 -- A value is normalised once, whatever number of records carries it.
-with contacts as (
+-- depends_on: {{ ref('int_contacts__versions') }}
+-- What a contact was named by once links it in its history.
+{% set of_batch = 'select record_key from ' ~ ref('int_batch__changed_records') ~ ' where is_changed' %}
+
+with contacts_now as (
     select * from {{ ref('int_contacts__current') }}
     {{ of_changed_records() }}
+),
+
+contacts as (
+    select
+        record_key,
+        email,
+        phone,
+        country,
+    from contacts_now
+    union all
+    select
+        record_key,
+        email,
+        phone,
+        country,
+    from ({{ contacts_renamed(of_batch if is_incremental() else none) }}) as renamed
+    where known_to is not null
 ),
 
 records as (

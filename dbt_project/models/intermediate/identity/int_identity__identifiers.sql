@@ -7,6 +7,8 @@
 
 -- depends_on: {{ ref('int_batch__changed_records') }}
 -- depends_on: {{ source('raw_policies', 'identity_blocked_values') }}
+-- depends_on: {{ source('raw_policies', 'identity_identifiers') }}
+-- depends_on: {{ source('raw_policies', 'identity_shared_mailboxes') }}
 with contacts as (
     select * from {{ ref('int_contacts__current') }}
     {{ of_changed_records() }}
@@ -93,40 +95,7 @@ carried as (
     select * from stated_ids
 ),
 
-shared_mailboxes as (
-    select * from {{ source('raw_policies', 'identity_shared_mailboxes') }}
-    where is_active
-),
-
-kinds as (
-    select * from {{ source('raw_policies', 'identity_identifiers') }}
-    where is_active
-),
-
-disposable as (
-    select distinct linking_value from normal_forms
-    where domain_kind = 'disposable'
-),
-
--- Shared mailboxes (info@, sales@), throwaway mailboxes and blocked values link strangers: they may carry touchpoints, never identity.
-judged as (
-    select
-        carried.record_key,
-        carried.identifier_type,
-        carried.identifier_value,
-        kinds.max_records,
-        case
-            when not coalesce(kinds.is_linking, false) then 'kind_not_linking'
-            when {{ is_blocked('carried.identifier_type', 'carried.identifier_value') }} then 'blocked_value'
-            when carried.identifier_type <> 'email' then null
-            when split_part(split_part(carried.identifier_value, '@', 1), '+', 1) in (select local_part from shared_mailboxes)
-                then 'shared_mailbox'
-            when carried.identifier_value in (select linking_value from disposable) then 'disposable_domain'
-        end as refusal,
-    from carried
-    left join kinds on carried.identifier_type = kinds.identifier_type
-    where carried.identifier_value is not null
-)
+{{ judged_identifiers('carried', 'normal_forms') }}
 
 select
     record_key,

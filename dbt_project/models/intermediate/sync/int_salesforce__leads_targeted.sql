@@ -13,10 +13,15 @@ with assignments as (
     where {{ where_touched() }}
 ),
 
-records as (
+records_ever as (
     select * from {{ ref('entity_map') }}
     where {{ where_touched() }}
     {{ looked_up() }}
+),
+
+records as (
+    select * from records_ever
+    where known_to is null
 ),
 
 leads_confirmed as (

@@ -1,0 +1,382 @@
+{# What a record said at every time, by the newest version received by then: rows of record_key, the columns, known_from and known_to (none:
+   still), one for each time one of them changed; `state_count` says how many. A version counts from when it was received, one of the future
+   from when that has come. `records`: SQL that selects record_key; none: all. #}
+{% macro contact_states(columns, records=none) %}
+    with versions as (
+        select
+            record_key,
+            {% for column in columns %}
+            {{ column }},
+            {% endfor %}
+            is_full_state,
+            null_fields,
+            version_order,
+            occurred_at,
+            greatest(occurred_at, received_at) as known_from,
+        from {{ ref('int_contacts__versions') }}
+        {% if records %}
+            where record_key in ({{ records }})
+            {{ looked_up() }}
+        {% endif %}
+    ),
+
+    known as (
+        select * from versions
+        where occurred_at <= {{ as_of() }}
+    ),
+
+    told_again as (
+        select record_key from known
+        group by record_key
+        having count(*) > 1
+    ),
+
+    by_then as (
+        select distinct
+            record_key,
+            known_from,
+            {% for column in columns %}
+            arg_max_null({{ column }}, version_order) filter (
+                where is_full_state or {{ column }} is not null or list_contains(null_fields, '{{ column }}')
+            ) over until_then as {{ column }},
+            {% endfor %}
+        from known
+        where record_key in (select told_again.record_key from told_again)
+        window until_then as (
+            partition by record_key
+            order by known_from
+        )
+    ),
+
+    placed as (
+        select
+            *,
+            row({{ columns | join(', ') }}) as state,
+        from by_then
+    ),
+
+    changed as (
+        select * from placed
+        qualify
+            row_number() over (
+                partition by record_key
+                order by known_from
+            ) = 1
+            or state is distinct from lag(state) over (
+                partition by record_key
+                order by known_from
+            )
+    )
+
+    select
+        record_key,
+        {{ columns | join(', ') }},
+        known_from,
+        lead(known_from) over (
+            partition by record_key
+            order by known_from
+        ) as known_to,
+        count(*) over (partition by record_key) as state_count,
+    from changed
+    union all
+    select
+        record_key,
+        {{ columns | join(', ') }},
+        known_from,
+        cast(null as timestamptz) as known_to,
+        1 as state_count,
+    from known
+    where record_key not in (select told_again.record_key from told_again)
+{% endmacro %}
+
+{# What of a contact names a person. #}
+{% macro naming_columns() %}
+    {{ return(['email', 'phone', 'country', 'external_ids', 'converted_contact_id']) }}
+{% endmacro %}
+
+{# What of contacts that have said different things over time names a person, at every time. #}
+{% macro contacts_renamed(records=none) %}
+    select * from ({{ contact_states(naming_columns(), records) }})
+    where state_count > 1
+{% endmacro %}
+
+{# What of a contact pairs can be compared by. #}
+{% macro compared_columns() %}
+    {{ return([
+        'email', 'phone', 'first_name', 'last_name', 'birth_date', 'street_address', 'city', 'region', 'postal_code', 'country', 'company',
+        'job_title', 'custom',
+    ]) }}
+{% endmacro %}
+
+{# Since when and until when each record exists in its system, as known at every time: CTEs of which the last is `lives`, rows of record_key,
+   valid_from, valid_to, known_from and known_to. Before its system has said anything a record exists since it was first named. #}
+{% macro lives_over_time(members, records=none) %}
+lives_told as (
+    select
+        record_key,
+        created_at,
+        occurred_at,
+        coalesce(is_deleted, false) as is_deleted,
+        version_order,
+        greatest(occurred_at, received_at) as known_from,
+    from {{ ref('int_contacts__versions') }}
+    {% if records %}
+        where record_key in ({{ records }})
+        {{ looked_up() }}
+    {% endif %}
+),
+
+lives_known as (
+    select
+        *,
+        is_deleted and not lag(is_deleted, 1, false) over (
+            partition by record_key
+            order by version_order
+        ) as is_end,
+    from lives_told
+    where occurred_at <= {{ as_of() }}
+),
+
+lives_by_then as (
+    select distinct
+        record_key,
+        known_from,
+        coalesce(min(created_at) over until_then, min(occurred_at) over until_then) as valid_from,
+        case
+            when arg_max(is_deleted, version_order) over until_then
+                then arg_max(occurred_at, version_order) filter (where is_end) over until_then
+        end as valid_to,
+    from lives_known
+    window until_then as (
+        partition by record_key
+        order by known_from
+    )
+    union all
+    select
+        record_key,
+        first_received_at as known_from,
+        first_received_at as valid_from,
+        cast(null as timestamptz) as valid_to,
+    from {{ members }}
+    where record_key not in (
+        select lives_known.record_key from lives_known
+        inner join {{ members }} as born on lives_known.record_key = born.record_key
+        where lives_known.known_from <= born.first_received_at
+    )
+),
+
+lives_changed as (
+    select * from lives_by_then
+    qualify
+        row_number() over (
+            partition by record_key
+            order by known_from
+        ) = 1
+        or row(valid_from, valid_to) is distinct from lag(row(valid_from, valid_to)) over (
+            partition by record_key
+            order by known_from
+        )
+),
+
+lives as (
+    select
+        *,
+        lead(known_from) over (
+            partition by record_key
+            order by known_from
+        ) as known_to,
+    from lives_changed
+)
+{% endmacro %}
+
+{# Gathers for int_identity__history whose belonging a batch can have changed (`scope`), what links them at which times (`carried`), and who
+   ever hung together with whom (`components`: node, root). Whoever shared something with a record of the batch is of its component, since
+   it was so before or through a record of the batch, so a component is always replayed whole. #}
+{% macro gather_identity_history() %}
+    {% if not execute %}{{ return('') }}{% endif %}
+    {% set former = load_relation(this) %}
+    {% set is_batch = former and not should_full_refresh() %}
+    {% set identifiers = ref('int_identity__identifiers') %}
+    {% set changes = ref('int_identity__identifier_changes') %}
+    {% set scope = history_scratch('scope') %}
+    {% set carried = history_scratch('carried') %}
+    {% if is_batch %}
+        {% do run_query(
+            'create or replace table ' ~ scope ~ ' as with gathered as (' ~ records_resolved_by_batch() ~ ' union '
+            ~ 'select record_key from ' ~ identifiers ~ ' where identifier_key in (select identifier_key from ' ~ changes
+            ~ ' where record_key in (select record_key from ' ~ ref('int_batch__changed_records') ~ ') offset 0)) '
+            ~ 'select record_key from gathered union select record_key from ' ~ former ~ ' where component_key in ('
+            ~ 'select component_key from ' ~ former ~ ' where record_key in (select record_key from gathered))'
+        ) %}
+    {% else %}
+        {% do run_query('create or replace table ' ~ scope ~ ' as select record_key from ' ~ ref('int_identity__records')) %}
+    {% endif %}
+    {% set links %}
+        with keys as (
+            select identifier_key from {{ identifiers }}
+            where is_linking {% if is_batch %}and record_key in (select record_key from {{ scope }}){% endif %}
+            union all
+            select identifier_key from {{ changes }}
+            {% if is_batch %}where record_key in (select record_key from {{ scope }}){% endif %}
+        ),
+
+        stated as (
+            select * from {{ identifiers }}
+            {% if is_batch %}where identifier_key in (select keys.identifier_key from keys){% endif %}
+            {{ looked_up() }}
+        ),
+
+        changed as (
+            select * from {{ changes }}
+            {% if is_batch %}where identifier_key in (select keys.identifier_key from keys){% endif %}
+            {{ looked_up() }}
+        ),
+
+        shared as (
+            select identifier_key
+            from (
+                select
+                    identifier_key,
+                    record_key,
+                from stated
+                where is_linking
+                union all
+                select
+                    identifier_key,
+                    record_key,
+                from changed
+            )
+            group by identifier_key
+            having min(record_key) < max(record_key)
+        ),
+
+        renamed as (
+            select record_key from {{ changes }}
+            {% if is_batch %}where record_key in (select stated.record_key from stated){% endif %}
+        )
+
+        select
+            stated.record_key,
+            stated.identifier_key,
+            stated.identifier_type,
+            stated.identifier_value,
+            stated.max_records,
+            -- A record has its own id, and what it is named by, since it is known; the rest since it says so.
+            case
+                when
+                    records.record_type = 'email'
+                    or stated.identifier_value = records.system || ':' || records.record_id
+                    then records.first_received_at
+                else greatest(coalesce(contacts.known_from, records.first_received_at), records.first_received_at)
+            end as known_from,
+            cast(null as timestamptz) as known_to,
+        from stated
+        inner join {{ ref('int_identity__records') }} as records on stated.record_key = records.record_key
+        left join {{ ref('int_contacts__current') }} as contacts on stated.record_key = contacts.record_key
+        where
+            stated.is_linking
+            and stated.identifier_key in (select shared.identifier_key from shared)
+            and stated.record_key not in (select renamed.record_key from renamed)
+        union all
+        select
+            record_key,
+            identifier_key,
+            identifier_type,
+            identifier_value,
+            max_records,
+            known_from,
+            known_to,
+        from changed
+        where identifier_key in (select shared.identifier_key from shared)
+    {% endset %}
+    {% do run_query('create or replace table ' ~ carried ~ ' as ' ~ links) %}
+    {% do leave_out_crowded_times(carried) %}
+    {% do run_query('delete from ' ~ carried ~ ' where record_key not in (select record_key from ' ~ scope ~ ')') %}
+    {{ solve_components(
+        'select record_key as node from ' ~ scope,
+        'select record_key as a, min(record_key) over (partition by identifier_key) as b from ' ~ carried
+        ~ (' union all select left_record_key as a, right_record_key as b from ' ~ ref('int_identity__links')
+        ~ ' where is_accepted and left_record_key in (select record_key from ' ~ scope ~ ')' if matching_settings() else ''),
+        history_scratch('components')
+    ) }}
+{% endmacro %}
+
+{# An identifier that more records carry than its limit allows links nobody for as long as they do: of such ones only the other times stay. #}
+{% macro leave_out_crowded_times(carried) %}
+    {% set crowded = 'select identifier_key from ' ~ carried ~ ' group by identifier_key having count(distinct record_key) > any_value(max_records)' %}
+    {% if not has_rows(crowded) %}{{ return('') }}{% endif %}
+    {% set cut %}
+        with crowded as ({{ crowded }}),
+
+        ticks as (
+            select
+                identifier_key,
+                max_records,
+                unnest([known_from, known_to]) as tick_at,
+                unnest([1, -1]) as step,
+            from {{ carried }}
+            where identifier_key in (select crowded.identifier_key from crowded)
+        ),
+
+        counted as (
+            select
+                identifier_key,
+                tick_at,
+                sum(sum(step)) over (
+                    partition by identifier_key
+                    order by tick_at
+                ) <= any_value(max_records) as is_open,
+            from ticks
+            where tick_at is not null
+            group by identifier_key, tick_at
+        ),
+
+        turns as (
+            select * from counted
+            qualify is_open is distinct from lag(is_open) over (
+                partition by identifier_key
+                order by tick_at
+            )
+        ),
+
+        times as (
+            select
+                *,
+                lead(tick_at, 1, 'infinity') over (
+                    partition by identifier_key
+                    order by tick_at
+                ) as until_at,
+            from turns
+        )
+
+        select * from {{ carried }}
+        where identifier_key not in (select crowded.identifier_key from crowded)
+        union all
+        select
+            carried.* replace (
+                greatest(carried.known_from, times.tick_at) as known_from,
+                nullif(least(coalesce(carried.known_to, 'infinity'), times.until_at), 'infinity') as known_to
+            ),
+        from {{ carried }} as carried
+        inner join times on carried.identifier_key = times.identifier_key
+        where
+            times.is_open
+            and carried.known_from < times.until_at
+            and coalesce(carried.known_to, 'infinity') > times.tick_at
+    {% endset %}
+    {% do run_query('create or replace table ' ~ carried ~ '__cut as ' ~ cut) %}
+    {% do run_query('drop table ' ~ carried) %}
+    {% do run_query('alter table ' ~ carried ~ '__cut rename to ' ~ carried.split('.')[1]) %}
+{% endmacro %}
+
+{% macro history_scratch(name) -%}
+    intermediate.identity_history__{{ name }}
+{%- endmacro %}
+
+{% macro drop_identity_history_scratch() %}
+    {% if execute %}
+        {% for name in ['scope', 'carried', 'components'] %}
+            {% do run_query('drop table if exists ' ~ history_scratch(name)) %}
+        {% endfor %}
+    {% endif %}
+{% endmacro %}
