@@ -12,7 +12,8 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 
 class Plugin(BasePlugin):
     """Adds `settle_links(lefts, rights, weights, records, roots, values, link, unscored, max_records, min_density)`: of a group's links, each
-    with the reason why it does not hold, or null; `join_except_apart(records, carried, lefts, rights)`: the group of each record; and
+    with the reason why it does not hold, or null; `join_except_apart(records, carried, lefts, rights)`: the group of each record; `component_roots(names, nodes,
+    left, right)`: the smallest name in each node's component, for whole graphs; and
     `replay_people(records, things, apart)`: whose each record was held to be, over time, with the path as JSON."""
 
     def configure_connection(self, conn: Any) -> None:
@@ -27,6 +28,10 @@ class Plugin(BasePlugin):
             conn.create_function(
                 "join_except_apart", _join,
                 ["UBIGINT[]", "UBIGINT[][]", "UBIGINT[]", "UBIGINT[]"], "UBIGINT[]",
+            )  # fmt: skip
+            conn.create_function(
+                "component_roots", _roots,
+                ["UBIGINT[]", "INTEGER[]", "INTEGER[]", "INTEGER[]"], "UBIGINT[]", type="arrow",
             )  # fmt: skip
             period = "STRUCT(record_key UBIGINT, known_from BIGINT, known_to BIGINT)"
             conn.create_function(
@@ -69,6 +74,22 @@ def _join(records: Any, carried: Any, lefts: Any, rights: Any) -> Any:
     from models.matching.held_apart import join_except_apart
 
     return join_except_apart(records, carried, list(zip(lefts, rights, strict=True)))
+
+
+def _roots(names: Any, nodes: Any, left: Any, right: Any) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    from models.matching.components import component_roots
+
+    found = [
+        component_roots(*(column[row].values.to_numpy(zero_copy_only=False) for column in (names, nodes, left, right)))
+        for row in range(len(names))
+    ]  # fmt: skip
+    ends = np.cumsum([0, *(len(roots) for roots in found)])
+    return pa.ListArray.from_arrays(
+        pa.array(ends, pa.int32()), pa.array(np.concatenate(found), pa.uint64())
+    )
 
 
 def _replay(records: Any, things: Any, apart: Any) -> Any:

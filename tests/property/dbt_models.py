@@ -70,7 +70,9 @@ class Models:
     """The models; `connection` may be replaced by another one."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self.variables: dict[str, str] = {"since": "", "since_as_of": "", "as_of": ""}
+        self.variables: dict[str, str] = {
+            "since": "", "since_as_of": "", "as_of": "", "components_in_memory": "1000000"
+        }  # fmt: skip
         self.is_full_refresh = False
         self._this = Current()
         self._config = Config()

@@ -89,8 +89,12 @@ def scipy_partition(nodes: list[int], edges: list[Edge]) -> set[frozenset[int]]:
     return partition({node: int(labels[number]) for node, number in index.items()})
 
 
-def solve(dbt: Dbt, nodes: list[int], edges: list[Edge]) -> dict[int, int]:
+WAYS = {"in memory": "1000000", "in SQL": "0"}
+
+
+def solve(dbt: Dbt, nodes: list[int], edges: list[Edge], way: str) -> dict[int, int]:
     """The macro's answer: the root of each node."""
+    dbt.models.variables["components_in_memory"] = WAYS[way]
     dbt.connection.execute(
         "create or replace table nodes as select unnest(?::ubigint[]) as node", [nodes]
     )
@@ -113,15 +117,16 @@ def graphs(draw: st.DrawFn) -> tuple[list[int], list[Edge]]:
     return nodes, draw(st.lists(st.tuples(node, node), max_size=80))
 
 
+@pytest.mark.parametrize("way", WAYS)
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(graph=graphs())
 def test_components_are_those_of_scipy_named_by_their_smallest_node(
-    dbt: Dbt, graph: tuple[list[int], list[Edge]]
+    dbt: Dbt, way: str, graph: tuple[list[int], list[Edge]]
 ) -> None:
     nodes, edges = graph
-    roots = solve(dbt, nodes, edges)
+    roots = solve(dbt, nodes, edges, way)
     assert partition(roots) == scipy_partition(nodes, edges)
     for group in partition(roots):
         assert {roots[node] for node in group} == {min(group)}
@@ -129,7 +134,10 @@ def test_components_are_those_of_scipy_named_by_their_smallest_node(
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "zigzag", "shuffled"])
 @pytest.mark.parametrize("closed", [False, True])
-def test_a_chain_of_thousands_is_one_component(dbt: Dbt, order: str, closed: bool) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_a_chain_of_thousands_is_one_component(
+    dbt: Dbt, way: str, order: str, closed: bool
+) -> None:
     size = 4_000
     chain = list(range(size))
     if order == "descending":
@@ -141,9 +149,15 @@ def test_a_chain_of_thousands_is_one_component(dbt: Dbt, order: str, closed: boo
     edges = list(pairwise(chain))
     if closed:
         edges.append((chain[-1], chain[0]))
-    roots = solve(dbt, list(range(size + 1)), edges)
+    roots = solve(dbt, list(range(size + 1)), edges, way)
     assert set(map(roots.__getitem__, chain)) == {0}
     assert roots[size] == size
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_who_is_not_asked_for_links_all_the_same_and_is_not_told_of(dbt: Dbt, way: str) -> None:
+    assert solve(dbt, [5, 7, 9], [(5, 3), (3, 7), (9, 9)], way) == {5: 3, 7: 3, 9: 9}
+    assert solve(dbt, [5], [], way) == {5: 5}
 
 
 # record -> identifiers it carries from now on
