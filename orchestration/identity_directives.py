@@ -113,7 +113,7 @@ def _record(connection: Any, told: str) -> Record:
     found = named_rows(
         connection.execute(
             "select system, record_id, person_id from marts.entity_map "
-            "where system = $system and record_id = $record_id and record_type not in ('account', 'email') and is_current",
+            "where system = $system and record_id = $record_id and record_type not in ('account', 'email', 'visitor') and is_current",
             {"system": system, "record_id": rest},
         )
     )

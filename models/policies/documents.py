@@ -334,6 +334,17 @@ class Matching(Part):
     training: MatchTraining
 
 
+class AnonymousIds(Part):
+    """Whose the visits are of which only the browser is known."""
+
+    expires_after_days: int = Field(
+        gt=0,
+        le=3650,
+        description="A visit counts for the person who was seen with the anonymous id from so many "
+        "days before the first time until so many after the last.",
+    )
+
+
 class IdentityPolicy(PolicyDocument):
     """When two records are the same person, and whose values win when they are."""
 
@@ -342,6 +353,9 @@ class IdentityPolicy(PolicyDocument):
     blocked_values: tuple[BlockedValue, ...] = ()
     shared_mailboxes: tuple[Text, ...] = Field(
         (), description="Parts before the @ that belong to a team; they never link people."
+    )
+    anonymous_ids: AnonymousIds | None = Field(
+        None, description="Absent: visits of unnamed visitors are nobody's for good."
     )
     matching: Matching | None = Field(
         None,

@@ -95,6 +95,7 @@ POLICY_COLUMNS: dict[str, dict[str, str]] = {
     },
     "identity_blocked_values": {**_KEY, "identifier_type": "text", "pattern": "text"},
     "identity_shared_mailboxes": {**_KEY, "local_part": "text"},
+    "identity_anonymous_ids": {**_KEY, "expires_after_days": "integer"},
     "identity_system_priority": {**_KEY, "system": "text", "priority": "integer"},
     "identity_matching": {
         **_KEY,
@@ -394,6 +395,8 @@ def _identity_rows(document: IdentityPolicy) -> Iterator[tuple[str, Row]]:
         yield "identity_blocked_values", row
     for mailbox in document.shared_mailboxes:
         yield "identity_shared_mailboxes", {"local_part": mailbox}
+    if document.anonymous_ids:
+        yield "identity_anonymous_ids", document.anonymous_ids.model_dump()
     for priority, system in enumerate(document.system_priority, start=1):
         yield "identity_system_priority", {"system": system, "priority": priority}
 

@@ -52,6 +52,7 @@ POLICY_TABLES = (
     "identity_email_rules",
     "identity_blocked_values",
     "identity_shared_mailboxes",
+    "identity_anonymous_ids",
     "identity_system_priority",
     "identity_matching",
     "identity_matching_columns",

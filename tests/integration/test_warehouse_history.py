@@ -174,6 +174,8 @@ class History:
             data["contact_id"] = self.record(system)[1]
         elif self.rng.random() < 0.8:
             data["email"] = self.rng.choice(EMAILS)
+        if system == "web":
+            data["anonymous_id"] = f"v{int(activity_id.rpartition('-')[2]) % 60}"
         if kind == "form_submit":
             data["form_id"] = self.rng.choice(FORMS)
         if kind == "page_view":
@@ -752,7 +754,7 @@ def test_the_history_holds_what_the_comparison_is_about(run: Run) -> None:
         {
             row["record_key"]: row["person_id"]
             for row in run.table("entity_map", at)
-            if row["is_current"]
+            if row["is_current"] and row["record_type"] != "visitor"
         }
         for at in range(BATCHES)
     ]
@@ -760,6 +762,11 @@ def test_the_history_holds_what_the_comparison_is_about(run: Run) -> None:
     for record, person in owners[0].items():
         together[person].add(owners[-1][record])
     assert any(len(later) > 1 for person, later in together.items() if person), "nobody was split"
+    browsers = [
+        {row["record_id"] for row in run.table("entity_map", at) if row["record_type"] == "visitor"}
+        for at in range(BATCHES)
+    ]
+    assert browsers[0] - browsers[-1], "no browser turned out to be shared"
     assert len(run.table("fct_mqls")) >= 3
     assert len(run.rebuilt["sync.sync_salesforce__leads"]) > 1
     # Received today, which lies after every instant the history speaks for.
@@ -1027,7 +1034,7 @@ def test_a_person_is_named_by_the_record_received_first(run: Run) -> None:
     for at in [*range(BATCHES), None]:
         members = defaultdict(list)
         for row in run.table("entity_map", at):
-            if row["person_id"] and row["is_current"]:
+            if row["person_id"] and row["is_current"] and row["record_type"] != "visitor":
                 members[row["person_id"]].append(row)
         for person_id, rows in members.items():
             first = min(rows, key=lambda row: (row["first_received_at"], row["record_key"]))
@@ -1168,7 +1175,7 @@ def test_a_late_event_re_deals_no_lead(run: Run, tmp_path: Path) -> None:
     owner = {
         row["record_id"]: row["person_id"]
         for row in run.table("entity_map")
-        if row["system"] == "web" and row["is_current"]
+        if row["system"] == "web" and row["is_current"] and row["record_type"] != "visitor"
     }
     late = [row for row in run.table("fct_mqls") if row["crossing_number"] == 1]
     sent = []

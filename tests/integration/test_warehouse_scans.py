@@ -31,9 +31,11 @@ GROWS_WITH_THE_PAST = (
     "intermediate.int_consents__versions",
     "intermediate.int_consents__destinations",
     "intermediate.int_identifiers__normalized",
+    "intermediate.int_identity__history",
     "intermediate.int_identity__identifiers",
     "intermediate.int_identity__people",
     "intermediate.int_identity__records",
+    "intermediate.int_identity__sightings",
     "marts.dim_people",
     "marts.entity_map",
     "marts.fct_activities",
@@ -133,6 +135,7 @@ def hot_batch(warehouse: Any, number: int) -> list[Query]:
                 records.form_submit(ACTIVITIES + first + n, 97 * n, "contact_sales", now)
                 for n in range(30)
             ),
+            *(records.page_view(ACTIVITIES + first + 50 + n, 89 * n, now) for n in range(5)),
             *(records.contact(person, now) for person in strangers),
             *(records.consent(person, now) for person in strangers),
             *(
@@ -167,6 +170,8 @@ def test_a_hot_batch_reads_no_table_whole(warehouse: Any) -> None:
         "marts.entity_map",
         "intermediate.int_activities__unioned",
         "intermediate.int_identity__identifiers",
+        "intermediate.int_identity__history",
+        "intermediate.int_identity__sightings",
     } <= found_by_index(queries)
     assert warehouse.rows("select count(*) > 0 from sync.sync_salesforce__leads") == [(True,)]
 

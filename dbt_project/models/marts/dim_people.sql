@@ -19,7 +19,7 @@ with records_ever as (
 
 records as (
     select * from records_ever
-    where known_to is null
+    where known_to is null and record_type is distinct from 'visitor'
 ),
 
 contacts as (

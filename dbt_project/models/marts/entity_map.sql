@@ -1,8 +1,9 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='delete+insert',
+    incremental_strategy='replace_mapped',
     unique_key='record_key',
     indexes=[{'columns': ['record_key']}, {'columns': ['person_id']}],
+    pre_hook="{{ gather_visitors_mapped() }}",
 ) }}
 
 -- Whom the batch touched is told from this table as it was before. A record has a row that is current, and one for each time at which
@@ -263,6 +264,85 @@ people_mapped_once as (
     where history.known_to is not null
 ),
 
+sightings as (
+    select * from {{ ref('int_identity__sightings') }}
+    {% if is_incremental() %}
+        where visitor_key in (select visitor_key from {{ visitors_mapped() }})
+    {% endif %}
+    {{ looked_up() }}
+),
+
+sighted_people as (
+    select
+        record_key,
+        person_id,
+        system || ':' || record_id as named,
+        first_received_at,
+    from {{ ref('int_identity__people') }}
+    {% if is_incremental() %}
+        where record_key in (select sightings.record_key from sightings)
+    {% endif %}
+    {{ looked_up() }}
+),
+
+-- A browser that was seen with two people is shared, and stands for none.
+visitors as (
+    select
+        sightings.visitor_key,
+        any_value(sightings.system) as system,
+        any_value(sightings.anonymous_id) as anonymous_id,
+        any_value(sighted_people.person_id) as person_id,
+        count(*) as record_count,
+        arg_min(
+            row(sighted_people.record_key, sighted_people.named), row(sighted_people.first_received_at, sighted_people.record_key)
+        ) as seen_with,
+        min(sightings.first_seen_at) as first_seen_at,
+        max(sightings.last_seen_at) as last_seen_at,
+        min(sightings.first_received_at) as first_received_at,
+    from sightings
+    inner join sighted_people on sightings.record_key = sighted_people.record_key
+    group by sightings.visitor_key
+    having min(sighted_people.person_id) = max(sighted_people.person_id)
+),
+
+ways_on as (
+    select * from {{ ref('int_identity__history') }}
+    {% if is_incremental() %}
+        where record_key in (select visitors.seen_with[1] from visitors)
+    {% endif %}
+    {{ looked_up() }}
+),
+
+visitors_accounts as (
+    select
+        person_id,
+        account_id,
+    from {{ ref('int_accounts__people') }}
+    {% if is_incremental() %}
+        where person_id in (select visitors.person_id from visitors)
+    {% endif %}
+    {{ looked_up() }}
+),
+
+anonymous_ids as (
+    select expires_after_days from {{ source('raw_policies', 'identity_anonymous_ids') }}
+    where is_active
+),
+
+visitors_mapped as (
+    select
+        visitors.*,
+        visitors_accounts.account_id,
+        policy.version as policy_version,
+        visitors.first_seen_at - to_days(anonymous_ids.expires_after_days) as valid_from,
+        visitors.last_seen_at + to_days(anonymous_ids.expires_after_days) as valid_to,
+        visitors.system || ':' || visitors.anonymous_id as identifier_value,
+    from visitors
+    cross join anonymous_ids
+    cross join policy
+    left join visitors_accounts on visitors.person_id = visitors_accounts.person_id
+),
+
 {% if with_accounts %}
 accounts_mapped as (
     select
@@ -310,6 +390,36 @@ mapped as (
     select * from people_mapped
     union all
     select * from people_mapped_once
+    union all by name
+    select
+        visitors_mapped.visitor_key as record_key,
+        visitors_mapped.system,
+        'visitor' as record_type,
+        visitors_mapped.anonymous_id as record_id,
+        visitors_mapped.person_id,
+        visitors_mapped.account_id,
+        cast(json_array(json_object(
+            'identifier_type', 'anonymous_id',
+            'identifier_value', visitors_mapped.identifier_value,
+            'record_count', visitors_mapped.record_count + 1
+        )) as varchar) as evidence,
+        cast(to_json(list_concat(
+            [json_object(
+                'identifier_type', 'anonymous_id',
+                'identifier_value', visitors_mapped.identifier_value,
+                'record', visitors_mapped.seen_with[2]
+            )],
+            from_json(ways_on.link_path, '["JSON"]')
+        )) as varchar) as link_path,
+        visitors_mapped.policy_version,
+        false as is_deleted,
+        visitors_mapped.valid_from,
+        visitors_mapped.valid_to,
+        visitors_mapped.first_received_at as known_from,
+        cast(null as timestamptz) as known_to,
+        visitors_mapped.first_received_at,
+    from visitors_mapped
+    inner join ways_on on visitors_mapped.seen_with[1] = ways_on.record_key and ways_on.known_to is null
     {% if with_accounts %}
     union all
     select * from accounts_mapped

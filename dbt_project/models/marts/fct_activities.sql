@@ -24,6 +24,10 @@ activities as (
         records.account_id,
     from {{ ref('int_activities__unioned') }} as activities
     inner join records on activities.record_key = records.record_key
+    -- A browser stands for a person for a time only.
+    where
+        records.record_type is distinct from 'visitor'
+        or (activities.occurred_at >= records.valid_from and activities.occurred_at < records.valid_to)
     {{ looked_up() }}
 ),
 

@@ -51,7 +51,7 @@ webhook_deliveries as (
 
 records as (
     select * from {{ ref('entity_map') }}
-    where known_to is null and person_id is not null and record_type <> 'email' and not is_deleted
+    where known_to is null and person_id is not null and record_type not in ('email', 'visitor') and not is_deleted
 ),
 
 reported_merges as (

@@ -61,6 +61,36 @@ carried as (
     {{ looked_up() }}
 ),
 
+-- A browser that was seen with more people than one is nobody's.
+own_sightings as (
+    select * from {{ ref('int_identity__sightings') }}
+    where record_key in (select people.record_key from people)
+    {{ looked_up() }}
+),
+
+sightings as (
+    select * from {{ ref('int_identity__sightings') }}
+    where visitor_key in (select own_sightings.visitor_key from own_sightings)
+    {{ looked_up() }}
+),
+
+everybody_seen as (
+    select
+        record_key,
+        person_id,
+    from {{ ref('int_identity__people') }}
+    where record_key in (select sightings.record_key from sightings)
+    {{ looked_up() }}
+),
+
+devices_shared as (
+    select sightings.visitor_key
+    from sightings
+    inner join everybody_seen on sightings.record_key = everybody_seen.record_key
+    group by sightings.visitor_key
+    having min(everybody_seen.person_id) < max(everybody_seen.person_id)
+),
+
 refused as (
     select * from malformed
     union
@@ -78,3 +108,15 @@ select
     refused.reason,
 from refused
 inner join people on refused.record_key = people.record_key
+union all
+select distinct
+    people.person_id,
+    own_sightings.system,
+    'visitor' as record_type,
+    own_sightings.anonymous_id as record_id,
+    'anonymous_id' as identifier_type,
+    own_sightings.anonymous_id as stated_value,
+    'shared_device' as reason,
+from own_sightings
+inner join people on own_sightings.record_key = people.record_key
+where own_sightings.visitor_key in (select devices_shared.visitor_key from devices_shared)

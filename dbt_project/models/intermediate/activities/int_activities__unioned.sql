@@ -2,7 +2,7 @@
     materialized='incremental',
     incremental_strategy='delete+insert',
     unique_key='activity_key',
-    indexes=[{'columns': ['activity_key']}, {'columns': ['record_key']}, {'columns': ['occurred_at']}, {'columns': ['campaign_id']}],
+    indexes=[{'columns': ['activity_key']}, {'columns': ['record_key']}, {'columns': ['occurred_at']}, {'columns': ['campaign_id']}, {'columns': ['visitor_key']}],
 ) }}
 
 with activities as (
@@ -51,7 +51,12 @@ keyed as (
                 then {{ record_key('system', record_type_of('system', 'contact_id'), 'contact_id') }}
             when email is not null
                 then {{ record_key('system', "'email'", 'lower(trim(email))') }}
+            when anonymous_id is not null
+                then {{ record_key('system', "'visitor'", 'anonymous_id') }}
         end as record_key,
+        -- The browser it was done with, whether or not it is known whose.
+        case when anonymous_id is not null then {{ record_key('system', "'visitor'", 'anonymous_id') }} end as visitor_key,
+        anonymous_id,
         system,
         activity_id as system_activity_id,
         activity_type,
@@ -71,6 +76,7 @@ keyed as (
         load_id,
         coalesce(seq, 0) as seq,
         cast(null as ubigint) as former_record_key,
+        cast(null as ubigint) as former_visitor_key,
     from unioned
     where activity_type is not null
     {% if is_incremental() %}
@@ -97,6 +103,8 @@ newest as (
         -- What an attempt that died found here has been overwritten by it, and is told by what it left.
         any_value(case when {{ is_new() }} then former_record_key else record_key end) filter (where seq = -1)
             over (partition by activity_key) as record_key_before,
+        any_value(case when {{ is_new() }} then former_visitor_key else visitor_key end) filter (where seq = -1)
+            over (partition by activity_key) as visitor_key_before,
     from versions
     qualify row_number() over (
         partition by activity_key
@@ -105,6 +113,7 @@ newest as (
 )
 
 select
-    * exclude (seq, former_record_key, record_key_before),
+    * exclude (seq, former_record_key, former_visitor_key, record_key_before, visitor_key_before),
     nullif(record_key_before, record_key) as former_record_key,
+    nullif(visitor_key_before, visitor_key) as former_visitor_key,
 from newest

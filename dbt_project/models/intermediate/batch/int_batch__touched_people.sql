@@ -6,6 +6,7 @@
 -- depends_on: {{ ref('int_consents__versions') }}
 -- depends_on: {{ ref('int_identity__identifiers') }}
 -- depends_on: {{ ref('int_activities__unioned') }}
+-- depends_on: {{ ref('int_identity__sightings') }}
 -- Whose rows have to be made again: everybody with a changed record, under the old id and the new one, everybody an activity was taken
 -- from or a write was answered for, everybody who has an address a consent was stated for, and everybody with something whose date has come
 -- since the last run. Rows of an attempt that died count again.
@@ -13,6 +14,7 @@
 {% set former_people = adapter.get_relation(this.database, 'marts', 'dim_people') %}
 {% set former_assignments = adapter.get_relation(this.database, 'marts', 'fct_assignments') %}
 {% set former = adapter.get_relation(this.database, this.schema, this.identifier) %}
+{% set has_visitors = former_map and not flags.FULL_REFRESH and has_rows(visitors_seen_by_batch()) %}
 
 with
 {% if former_map and not flags.FULL_REFRESH %}
@@ -40,6 +42,23 @@ with
     ),
 {% endif %}
 
+{% if has_visitors %}
+    sightings as (
+        select * from {{ ref('int_identity__sightings') }}
+        where visitor_key in ({{ visitors_seen_by_batch() }})
+        {{ looked_up() }}
+    ),
+
+    -- Whose browser it was, and whose it may be now.
+    visitors_people as (
+        select person_id from {{ former_map }}
+        where record_key in ({{ visitors_seen_by_batch() }})
+        union
+        select person_id from {{ ref('int_identity__people') }}
+        where record_key in (select sightings.record_key from sightings)
+    ),
+{% endif %}
+
 touched as (
     select person_id from {{ ref('int_identity__people') }}
     where record_key in (select record_key from {{ touched_records() }})
@@ -52,6 +71,10 @@ touched as (
         from mapped
         inner join resolved on mapped.record_key = resolved.record_key
         where mapped.person_id is distinct from resolved.person_id
+    {% endif %}
+    {% if has_visitors %}
+        union
+        select person_id from visitors_people
     {% endif %}
     union
     select person_id from {{ ref('stg_events__receipts') }}
