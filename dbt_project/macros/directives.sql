@@ -104,6 +104,7 @@
 
 {# Whether a person has ever said of two records that they are two. #}
 {% macro has_splits() %}
+    {% if not execute or not load_relation(ref('int_identity__merges_unioned')) %}{{ return(false) }}{% endif %}
     {{ return(has_rows('select 1 from ' ~ ref('int_identity__merges_unioned') ~ " where is_unmerge and system = 'handoff'")) }}
 {% endmacro %}
 

@@ -6,10 +6,28 @@
     ) as {{ column }}
 {%- endmacro %}
 
-{# Best value of a column over the records of a person; records come ranked by policy. #}
-{% macro preferred_value(column, alias=none) -%}
-    arg_min({{ column }}, preference) as {{ alias or column }}
+{# Best value of a column over records that are one; they come ranked by policy. #}
+{% macro preferred_value(column, preference='preference') -%}
+    arg_min({{ column }}, {{ preference }}) as {{ column }}
 {%- endmacro %}
+
+{# What a field of a person goes by where records disagree: SQL over a record's standing (is_deleted, system_place, recency, and by
+   identifier whether it is verified), least first. #}
+{% macro winning_order(column) -%}
+    {%- set standing = {'system_priority': 'system_place', 'recency': 'recency', 'verified': 'not is_' ~ column ~ '_verified'} -%}
+    {%- set of_field = [] -%}
+    {%- set of_all = [] -%}
+    {%- for told in winners() -%}
+        {%- if told['field'] == column -%}{%- do of_field.append(standing[told['criterion']]) -%}{%- endif -%}
+        {%- if told['field'] is none -%}{%- do of_all.append(standing[told['criterion']]) -%}{%- endif -%}
+    {%- endfor -%}
+    row(is_deleted, {{ (of_field or of_all or ['system_place', 'recency']) | join(', ') }}, record_key)
+{%- endmacro %}
+
+{# The active policy's order of criteria, by field. #}
+{% macro winners() %}
+    {{ return(matching_rows('identity_winners', 'field, position, criterion', 'field nulls first, position')) }}
+{% endmacro %}
 
 {# Records of the contacts a poll of the MAP has brought versions of: what they say of consent is inferred from one version after another. #}
 {% macro records_told_by_map() -%}

@@ -23,6 +23,7 @@ from models.policies.documents import (
     RoutingPolicy,
     ScoringPolicy,
     SyncPolicy,
+    Winners,
 )
 from models.policies.problems import Fault, Location
 
@@ -384,6 +385,26 @@ def _routing(policy: RoutingPolicy) -> Iterator[Fault]:
             )
 
 
+def _winners(winners: Winners) -> Iterator[Fault]:
+    told: list[tuple[tuple[str, ...], str, tuple[str, ...]]] = [
+        (("winners", "default"), "default", winners.default),
+        *((("winners", "fields", field), field, order) for field, order in winners.fields.items()),
+    ]
+    for place, field, criteria in told:
+        for _, _, criterion in _repeated(criteria):
+            yield Fault(
+                place,
+                f"'{criterion}' occurs twice for '{field}'",
+                "Keep the first: the second never decides.",
+            )
+        if "verified" in criteria and field not in ("email", "phone"):
+            yield Fault(
+                place,
+                f"'{field}' cannot go by 'verified'",
+                "Only email and phone are verified; use system_priority or recency.",
+            )
+
+
 def _identity(policy: IdentityPolicy, pattern_fault: PatternCheck) -> Iterator[Fault]:
     if policy.matching is not None:
         yield from _matching(policy.matching)
@@ -419,6 +440,7 @@ def _identity(policy: IdentityPolicy, pattern_fault: PatternCheck) -> Iterator[F
             f"both have priority {priority}",
             "Number them 1, 2, 3 by strength of evidence.",
         )
+    yield from _winners(policy.winners)
     ruled = [
         (index, domain) for index, rule in enumerate(policy.email_rules) for domain in rule.domains
     ]

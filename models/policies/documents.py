@@ -334,6 +334,37 @@ class Matching(Part):
     training: MatchTraining
 
 
+Criterion = Literal["verified", "system_priority", "recency"]
+WonField = Literal[
+    "email",
+    "phone",
+    "first_name",
+    "last_name",
+    "company",
+    "job_title",
+    "country",
+    "region",
+    "city",
+    "postal_code",
+    "lifecycle_stage",
+    "latest_source",
+    "campaign_id",
+]
+_CRITERIA = (
+    "verified: an address or number that can be one person's; system_priority: the order of the "
+    "systems; recency: the record that was told last. The first that tells two apart decides."
+)
+
+
+class Winners(Part):
+    """Whose value counts where records of one person disagree."""
+
+    default: tuple[Criterion, ...] = Field(min_length=1, description=_CRITERIA)
+    fields: dict[WonField, Annotated[tuple[Criterion, ...], Field(min_length=1)]] = Field(
+        default_factory=dict, description="Fields that go by others."
+    )
+
+
 class AnonymousIds(Part):
     """Whose the visits are of which only the browser is known."""
 
@@ -363,6 +394,10 @@ class IdentityPolicy(PolicyDocument):
         "parameters beside the version.",
     )
     system_priority: tuple[Name, ...] = Field(description="Whose values win, most trusted first.")
+    winners: Winners = Field(
+        Winners(default=("system_priority", "recency")),
+        description="By what the value of a field wins; a deleted record always comes last.",
+    )
 
 
 class ConsentRule(Part):

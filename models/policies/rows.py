@@ -96,6 +96,7 @@ POLICY_COLUMNS: dict[str, dict[str, str]] = {
     "identity_blocked_values": {**_KEY, "identifier_type": "text", "pattern": "text"},
     "identity_shared_mailboxes": {**_KEY, "local_part": "text"},
     "identity_anonymous_ids": {**_KEY, "expires_after_days": "integer"},
+    "identity_winners": {**_KEY, "field": "text?", "position": "integer", "criterion": "text"},
     "identity_system_priority": {**_KEY, "system": "text", "priority": "integer"},
     "identity_matching": {
         **_KEY,
@@ -399,6 +400,12 @@ def _identity_rows(document: IdentityPolicy) -> Iterator[tuple[str, Row]]:
         yield "identity_anonymous_ids", document.anonymous_ids.model_dump()
     for priority, system in enumerate(document.system_priority, start=1):
         yield "identity_system_priority", {"system": system, "priority": priority}
+    for field, criteria in ((None, document.winners.default), *document.winners.fields.items()):
+        for position, criterion in enumerate(criteria, start=1):
+            yield (
+                "identity_winners",
+                {"field": field, "position": position, "criterion": criterion},
+            )
 
 
 def _accounts_rows(document: AccountsPolicy) -> Iterator[tuple[str, Row]]:

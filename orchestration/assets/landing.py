@@ -53,6 +53,7 @@ POLICY_TABLES = (
     "identity_blocked_values",
     "identity_shared_mailboxes",
     "identity_anonymous_ids",
+    "identity_winners",
     "identity_system_priority",
     "identity_matching",
     "identity_matching_columns",

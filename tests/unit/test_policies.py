@@ -161,6 +161,10 @@ REFUSED = {
     "mail domain twice": (
         "identity/v1.yml", "[fastmail.com, fastmail.fm]", "[fastmail.com, gmail.com]", 0, "'gmail.com'",
     ),
+    "a name is not verified": (
+        "identity/v1.yml", "  default: [system_priority, recency]", "  default: [verified, recency]", 0, "'verified'"),
+    "a criterion twice": (
+        "identity/v1.yml", "email: [verified, system_priority", "email: [verified, verified", 0, "'verified' occurs twice"),
     "priority twice": ("identity/v1.yml", "priority: 3", "priority: 2", 0, "priority 2"),
     "blocked value with a bad pattern": (
         "identity/v1.yml", "'@(example|test|invalid|localhost)$'", "'@('", 0, "'@('"),

@@ -6,6 +6,7 @@
 ) }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
+-- depends_on: {{ source('raw_policies', 'identity_winners') }}
 {% set preferred_columns = [
     'email', 'phone', 'first_name', 'last_name', 'company', 'job_title', 'country', 'region', 'city', 'postal_code', 'lifecycle_stage',
     'latest_source', 'campaign_id',
@@ -28,6 +29,24 @@ contacts as (
         where record_key in (select records.record_key from records)
     {% endif %}
     {{ looked_up() }}
+),
+
+identifiers as (
+    select * from {{ ref('int_identity__identifiers') }}
+    {% if is_incremental() %}
+        where record_key in (select records.record_key from records)
+    {% endif %}
+    {{ looked_up() }}
+),
+
+verified as (
+    select
+        record_key,
+        bool_or(is_linking) filter (where identifier_type = 'email') as is_email_verified,
+        bool_or(is_linking) filter (where identifier_type = 'phone') as is_phone_verified,
+    from identifiers
+    where identifier_type in ('email', 'phone')
+    group by record_key
 ),
 
 priorities as (
@@ -53,24 +72,23 @@ ranked as (
         contacts.{{ column }},
         {% endfor %}
         contacts.original_source,
-        row(
-            coalesce(records.is_deleted, false),
-            coalesce(priorities.priority, 1000),
-            -epoch_us(coalesce(contacts.occurred_at, records.valid_from)),
-            records.record_key
-        ) as preference,
+        coalesce(priorities.priority, 1000) as system_place,
+        -epoch_us(coalesce(contacts.occurred_at, records.valid_from)) as recency,
+        coalesce(verified.is_email_verified, false) as is_email_verified,
+        coalesce(verified.is_phone_verified, false) as is_phone_verified,
         row(records.valid_from, records.record_key) as seniority,
     from records
     left join contacts on records.record_key = contacts.record_key
     left join priorities on records.system = priorities.system
+    left join verified on records.record_key = verified.record_key
 ),
 
 people as (
     select
         person_id,
-        {{ preferred_value('account_id') }},
+        {{ preferred_value('account_id', winning_order('account_id')) }},
         {% for column in preferred_columns %}
-        {{ preferred_value(column) }},
+        {{ preferred_value(column, winning_order(column)) }},
         {% endfor %}
         arg_min(original_source, seniority) as original_source,
         count(*) as record_count,
