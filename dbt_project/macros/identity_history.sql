@@ -211,6 +211,7 @@ lives as (
     {% else %}
         {% do run_query('create or replace table ' ~ scope ~ ' as select record_key from ' ~ ref('int_identity__records')) %}
     {% endif %}
+    {% set limited_kinds = "'" ~ (person_limits() | map(attribute='kind') | list or ['none']) | join("', '") ~ "'" %}
     {% set links %}
         with keys as (
             select identifier_key from {{ identifiers }}
@@ -275,7 +276,11 @@ lives as (
         left join {{ ref('int_contacts__current') }} as contacts on stated.record_key = contacts.record_key
         where
             stated.is_linking
-            and stated.identifier_key in (select shared.identifier_key from shared)
+            and (
+                stated.identifier_key in (select shared.identifier_key from shared)
+                -- How many a person has counts those too that nobody else has.
+                or stated.identifier_type in ({{ limited_kinds }})
+            )
             and stated.record_key not in (select renamed.record_key from renamed)
         union all
         select
@@ -287,7 +292,9 @@ lives as (
             known_from,
             known_to,
         from changed
-        where identifier_key in (select shared.identifier_key from shared)
+        where
+            identifier_key in (select shared.identifier_key from shared)
+            or identifier_type in ({{ limited_kinds }})
     {% endset %}
     {% do run_query('create or replace table ' ~ carried ~ ' as ' ~ links) %}
     {% do leave_out_crowded_times(carried) %}

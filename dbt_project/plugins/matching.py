@@ -12,14 +12,15 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 
 class Plugin(BasePlugin):
     """Adds `settle_links(lefts, rights, weights, records, roots, values, link, unscored, max_records, min_density)`: of a group's links, each
-    with the reason why it does not hold, or null; `join_except_apart(records, carried, lefts, rights)`: the group of each record; `component_roots(names, nodes,
+    with the reason why it does not hold, or null; `join_except_apart(records, carried, lefts, rights, owned, limits)`: the group of each record; `component_roots(names, nodes,
     left, right)`: the smallest name in each node's component, for whole graphs; and
-    `replay_people(records, things, apart)`: whose each record was held to be, over time, with the path as JSON."""
+    `replay_people(records, things, apart, owned, limits)`: whose each record was held to be, over time, with the path as JSON."""
 
     def configure_connection(self, conn: Any) -> None:
         """Register the functions on a connection dbt has just opened."""
         # A file that was held open since the last run has it still.
         with contextlib.suppress(duckdb.CatalogException):
+            limit = "STRUCT(kind VARCHAR, most BIGINT)[]"
             conn.create_function(
                 "settle_links", _settle,
                 ["UBIGINT[]", "UBIGINT[]", "DOUBLE[]", "UBIGINT[]", "UBIGINT[]", "VARCHAR[][]", "DOUBLE", "DOUBLE", "BIGINT", "DOUBLE"],
@@ -27,7 +28,11 @@ class Plugin(BasePlugin):
             )  # fmt: skip
             conn.create_function(
                 "join_except_apart", _join,
-                ["UBIGINT[]", "UBIGINT[][]", "UBIGINT[]", "UBIGINT[]"], "UBIGINT[]",
+                [
+                    "UBIGINT[]", "UBIGINT[][]", "UBIGINT[]", "UBIGINT[]",
+                    "STRUCT(record_key UBIGINT, kind VARCHAR, val UBIGINT)[]", limit,
+                ],
+                "UBIGINT[]",
             )  # fmt: skip
             conn.create_function(
                 "component_roots", _roots,
@@ -38,8 +43,10 @@ class Plugin(BasePlugin):
                 "replay_people", _replay,
                 [
                     "STRUCT(record_key UBIGINT, named VARCHAR, born BIGINT)[]",
-                    f"STRUCT(step VARCHAR, periods {period}[])[]",
+                    f"STRUCT(step VARCHAR, is_match BOOLEAN, periods {period}[])[]",
                     "STRUCT(left_record_key UBIGINT, right_record_key UBIGINT, known_from BIGINT, known_to BIGINT)[]",
+                    "STRUCT(record_key UBIGINT, kind VARCHAR, val UBIGINT, known_from BIGINT, known_to BIGINT)[]",
+                    limit,
                 ],
                 "STRUCT(record_key UBIGINT, root UBIGINT, known_from BIGINT, known_to BIGINT, link_path VARCHAR)[]",
             )  # fmt: skip
@@ -70,10 +77,16 @@ def _settle(
     ]
 
 
-def _join(records: Any, carried: Any, lefts: Any, rights: Any) -> Any:
+def _join(records: Any, carried: Any, lefts: Any, rights: Any, owned: Any, limits: Any) -> Any:
     from models.matching.held_apart import join_except_apart
 
-    return join_except_apart(records, carried, list(zip(lefts, rights, strict=True)))
+    return join_except_apart(
+        records,
+        carried,
+        zip(lefts, rights, strict=True),
+        ((own["record_key"], own["kind"], own["val"]) for own in owned),
+        {limit["kind"]: limit["most"] for limit in limits},
+    )
 
 
 def _roots(names: Any, nodes: Any, left: Any, right: Any) -> Any:
@@ -92,7 +105,7 @@ def _roots(names: Any, nodes: Any, left: Any, right: Any) -> Any:
     )
 
 
-def _replay(records: Any, things: Any, apart: Any) -> Any:
+def _replay(records: Any, things: Any, apart: Any, owned: Any, limits: Any) -> Any:
     from models.matching.replay import replay
 
     steps = [json.loads(thing["step"]) for thing in things]
@@ -115,6 +128,12 @@ def _replay(records: Any, things: Any, apart: Any) -> Any:
             )
             for told in apart
         ],
+        match_count=sum(thing["is_match"] for thing in things),
+        owned=[
+            (own["record_key"], own["kind"], own["val"], own["known_from"], own["known_to"])
+            for own in owned
+        ],
+        limits={limit["kind"]: limit["most"] for limit in limits},
     )
     return [
         {

@@ -37,16 +37,22 @@ def replay(
     births: Mapping[int, int],
     carried: Sequence[Sequence[Period]],
     apart: Iterable[tuple[int, int, int, int | None]] = (),
+    *,
+    match_count: int = 0,
+    owned: Sequence[tuple[int, str, int, int, int | None]] = (),
+    limits: Mapping[str, int] | None = None,
 ) -> list[Belonging]:
     """Every belonging of every record, in the order of `births`.
 
     `births` says since when a record is known, in the order in which records were received; `carried` are, of each thing that links those
-    who carry it, strongest first, the periods in which it did so; `apart` are pairs (left, right, from, to) held apart by a person.
+    who carry it, strongest first, the periods in which it did so, the last `match_count` of them being matches by evidence;
+    `apart` are pairs (left, right, from, to) held apart by a person; `owned` are values (record, kind, value, from, to) of kinds that
+    `limits` allows a person only so many different ones of.
 
     While a belonging lasts its path stays what it was when the two came together, as long as every step holds. The past never changes:
     what becomes known later adds periods, and ends the last ones.
     """
-    world = _World(births, carried, apart)
+    world = _World(births, carried, apart, len(carried) - match_count, owned, limits or {})
     for instant in world.instants():
         world.move_to(instant)
     return world.told()
@@ -57,6 +63,9 @@ class _World:
     births: Mapping[int, int]
     carried: Sequence[Sequence[Period]]
     apart: Iterable[tuple[int, int, int, int | None]]
+    identifier_count: int
+    owned: Sequence[tuple[int, str, int, int, int | None]]
+    limits: Mapping[str, int]
     place: dict[int, int] = field(init=False)
     alive: list[int] = field(init=False, default_factory=list)
     carriers: list[list[int]] = field(init=False)
@@ -92,7 +101,8 @@ class _World:
 
     def instants(self) -> list[int]:
         told = (self.born, self.coming, self.going, self.parted, self.joined)
-        return sorted(set().union(*told))
+        owning = {at for *_, start, end in self.owned for at in (start, end) if at is not None}
+        return sorted(owning.union(*told))
 
     def move_to(self, instant: int) -> None:
         for record in self.born.get(instant, ()):
@@ -110,7 +120,7 @@ class _World:
         changes_words = instant in self.parted or instant in self.joined
         self.foes.difference_update(self.joined.get(instant, ()))
         self.foes.update(self.parted.get(instant, ()))
-        if self.foes or changes_words or instant in self.going:
+        if self.foes or self.limits or changes_words or instant in self.going:
             self._settle_anew(instant)
         else:
             self._join(coming, instant)
@@ -173,7 +183,18 @@ class _World:
         named = dict(
             zip(
                 self.alive,
-                join_except_apart(self.alive, self.carriers, sorted(self.foes)),
+                join_except_apart(
+                    self.alive,
+                    self.carriers[: self.identifier_count],
+                    sorted(self.foes),
+                    (
+                        (record, kind, value)
+                        for record, kind, value, start, end in self.owned
+                        if start <= instant and (end is None or end > instant)
+                    ),
+                    self.limits,
+                    self.carriers[self.identifier_count :],
+                ),
                 strict=True,
             )
         )

@@ -422,6 +422,12 @@ def _identity(policy: IdentityPolicy, pattern_fault: PatternCheck) -> Iterator[F
                 "Use 2 or more, since linking takes two records; `links: false` turns an "
                 "identifier off.",
             )
+        if identifier.max_per_person is not None and identifier.type == "external_id":
+            yield Fault(
+                ("identifiers", index, "max_per_person"),
+                "max_per_person counts addresses and numbers, not external ids",
+                "Leave it out: a person may have any number of records.",
+            )
     for index, _, identifier_type in _repeated(
         identifier.type for identifier in policy.identifiers
     ):

@@ -195,6 +195,12 @@ class Identifier(Part):
     type: IdentifierType
     priority: int = Field(ge=1, description="Strongest evidence first: 1 before 2.")
     max_records: int = Field(description="A value found on more records than this links nobody.")
+    max_per_person: int | None = Field(
+        None,
+        ge=1,
+        description="Records are not brought together by identifiers where one person would then "
+        "have more different values of this kind. Of email and phone only; absent: no limit.",
+    )
     links: bool = Field(True, description="false: shown as evidence, but links nobody.")
 
 

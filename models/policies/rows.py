@@ -82,6 +82,7 @@ POLICY_COLUMNS: dict[str, dict[str, str]] = {
         "identifier_type": "text",
         "priority": "integer",
         "max_records": "integer",
+        "max_per_person": "integer?",
         "is_linking": "boolean",
     },
     "identity_email_rules": {
@@ -375,6 +376,7 @@ def _identity_rows(document: IdentityPolicy) -> Iterator[tuple[str, Row]]:
                 "identifier_type": identifier.type,
                 "priority": identifier.priority,
                 "max_records": identifier.max_records,
+                "max_per_person": identifier.max_per_person,
                 "is_linking": identifier.links,
             },
         )

@@ -37,7 +37,7 @@ class Dbt:
         self.models = Models(connection)
         connection.execute(
             "create table raw_policies.identity_identifiers as select true as is_active, * from "
-            "(values ('external_id', 1), ('email', 2)) as told (identifier_type, priority)"
+            "(values ('external_id', 1, null), ('email', 2, cast(null as bigint))) as told (identifier_type, priority, max_per_person)"
         )
 
     def resolve(self, changed: Iterable[tuple[int, bool]] | None) -> dict[int, str]:
@@ -287,14 +287,24 @@ splits = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12), st.booleans(
         ),
         min_size=1,
         max_size=6,
-    )
+    ),
+    most=st.sampled_from([None, 1, 2]),
 )
 def test_two_that_a_person_split_stay_two_whatever_they_share(
-    dbt: Dbt, batches: list[tuple[Change, list[Directive]]]
+    dbt: Dbt, batches: list[tuple[Change, list[Directive]]], most: int | None
 ) -> None:
+    """And nobody has more addresses than the limit says."""
     carried: dict[int, set[int]] = {}
     told: list[Directive] = []
+    limit_addresses(dbt, most)
+
+    def is_too_much(members: frozenset[int]) -> bool:
+        linking = {key for key, held in holders(carried).items() if len(held) <= LIMIT}
+        keys = set().union(*(carried[record] for record in members)) & linking
+        return most is not None and sum(key % 2 == 0 for key in keys) > most
+
     for number, (batch, said) in enumerate(batches):
+        batch = {record: of_one_address(keys) for record, keys in batch.items()}
         named = {record for one, other, _ in said for record in (one, other)}
         batch = {record: carried.get(record, set()) for record in named} | batch
         changed = touched(carried, batch)
@@ -304,9 +314,36 @@ def test_two_that_a_person_split_stay_two_whatever_they_share(
         in_batches = dbt.resolve(changed if number else None)
         linking = [held for held in holders(carried).values() if len(held) <= LIMIT]
         assert_split_right(
-            partition(in_batches), expected_people(carried), linking, held_apart(told)
+            partition(in_batches), expected_people(carried), linking, held_apart(told), is_too_much
         )
     assert dbt.resolve(None) == in_batches
+    limit_addresses(dbt, None)
+
+
+def limit_addresses(dbt: Dbt, most: int | None) -> None:
+    dbt.connection.execute(
+        "update raw_policies.identity_identifiers set max_per_person = ? where identifier_type = 'email'",
+        [most],
+    )
+
+
+def of_one_address(keys: set[int]) -> set[int]:
+    """Even keys are addresses, of which a record has one."""
+    return {key for key in keys if key % 2} | set(sorted(key for key in keys if key % 2 == 0)[:1])
+
+
+def test_who_would_have_too_many_addresses_is_as_many_people_as_it_takes(dbt: Dbt) -> None:
+    """1, 2 and 3 name one number; each has an address of their own, and two are the most."""
+    carried = {1: {11, 20}, 2: {11, 22}, 3: {11, 24}}
+    carry(dbt, carried)
+    limit_addresses(dbt, 2)
+    assert partition(dbt.resolve(None)) == {frozenset({1, 2}), frozenset({3})}
+    # One of the two loses theirs, and there is room.
+    carry(dbt, carried | {1: {11}})
+    assert partition(dbt.resolve([(1, True)])) == {frozenset({1, 2, 3})}
+    limit_addresses(dbt, None)
+    carry(dbt, carried)
+    assert partition(dbt.resolve(None)) == {frozenset({1, 2, 3})}, "the control: no limit"
 
 
 def test_a_split_is_made_where_the_link_is_weakest(dbt: Dbt) -> None:

@@ -93,10 +93,11 @@ PHONES = {
     "+4930901820": "+4930901820",
     "+44 20 7946 0958": "+442079460958",
 }
-POLICIES = f"""
+POLICIES = """
     create table raw_policies.identity_identifiers as select true as is_active, * from (values
-        ('external_id', 1, {LIMITS["external_id"]}, true), ('email', 2, {LIMITS["email"]}, true), ('phone', 3, {LIMITS["phone"]}, true)
-    ) as told (identifier_type, priority, max_records, is_linking);
+        ('external_id', 1, {external_id}, null, true), ('email', 2, {email}, {most}, true),
+        ('phone', 3, {phone}, null, true)
+    ) as told (identifier_type, priority, max_records, max_per_person, is_linking);
     create table raw_policies.identity_blocked_values as select true as is_active, 'email' as identifier_type, '^test@' as pattern;
     create table raw_policies.identity_shared_mailboxes as select true as is_active, 'info' as local_part;
     create table raw_policies.identity_email_rules as select true as is_active, *, 'gmail.com' as canonical_domain, true as ignores_dots,
@@ -121,11 +122,13 @@ class Histories(RuleBasedStateMachine):
 
     models: Models
 
-    @initialize()
-    def start(self) -> None:
+    # Nobody has more different addresses than so many.
+    @initialize(most=st.sampled_from([1, None]))
+    def start(self, most: int | None) -> None:
+        self.most = {"email": most} if most else {}
         connection = duckdb.connect(config={"threads": 1, "preserve_insertion_order": True})
         self.models = _models(connection)
-        connection.execute(POLICIES)
+        connection.execute(POLICIES.format(**LIMITS, most=most or "null"))
         columns = ", ".join(f"{name} {kind}" for name, kind in NOTHING.items())
         connection.execute(f"create table staging.nothing ({columns})")
         for table, told in TOLD.items():
@@ -230,7 +233,9 @@ class Histories(RuleBasedStateMachine):
         found: dict[str, set[Record]] = defaultdict(set)
         for system, record_type, record_id, person in rows:
             found[person].add((system, record_type, record_id))
-        assert_read_right({frozenset(group) for group in found.values()}, *self._read(self.seq))
+        assert_read_right(
+            {frozenset(group) for group in found.values()}, *self._read(self.seq), self.most
+        )
 
     @invariant()
     def what_was_known_is_what_had_been_received(self) -> None:
@@ -250,7 +255,9 @@ class Histories(RuleBasedStateMachine):
                     record: Record = tuple(told.values())
                     groups[person].add(record)
                     assert_path_leads(json.loads(path), record, carried)
-            assert_read_right({frozenset(group) for group in groups.values()}, carried, apart)
+            assert_read_right(
+                {frozenset(group) for group in groups.values()}, carried, apart, self.most
+            )
 
     def teardown(self) -> None:
         if not hasattr(self, "events"):
@@ -387,6 +394,7 @@ def assert_read_right(
     found: set[frozenset[Record]],
     carried: dict[Record, set[tuple[str, str]]],
     apart: set[frozenset[Record]],
+    most: dict[str, int],
 ) -> None:
     """The components of what links, split where a person has said so, and of all records that were told of."""
     holders: dict[tuple[str, str], list[Record]] = defaultdict(list)
@@ -399,7 +407,19 @@ def assert_read_right(
         for record in held[1:]:
             components.merge(held[0], record)
     assert frozenset().union(*found) == carried.keys()
-    assert_split_right(found, map(frozenset, components.subsets()), linking, apart)
+
+    def is_too_much(members: frozenset[Record]) -> bool:
+        """Only what links counts."""
+        links = {
+            identifier
+            for identifier in set().union(*(carried[record] for record in members))
+            if len(holders[identifier]) <= LIMITS[identifier[0]]
+        }
+        return any(
+            sum(kind == limited for kind, _ in links) > limit for limited, limit in most.items()
+        )
+
+    assert_split_right(found, map(frozenset, components.subsets()), linking, apart, is_too_much)
 
 
 def assert_path_leads(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,9 @@ from models.matching import replay as subject
 from models.matching.held_apart import join_except_apart
 from models.matching.replay import Belonging, Period, replay
 
-Told = tuple[dict[int, int], list[list[Period]], list[tuple[int, int, int, int | None]]]
+Told = tuple[
+    dict[int, int], list[list[Period]], list[tuple[int, int, int, int | None]], dict[str, Any]
+]
 INSTANTS = st.integers(0, 8)
 
 
@@ -42,7 +45,22 @@ def told_of(draw: st.DrawFn) -> Told:
             end = draw(st.none() | st.integers(start + 1, 11))
             apart.append((pair[0], pair[1], start, end))
     known = {pair[:2]: pair for pair in apart}
-    return {names[record]: births[record] for record in records}, things, list(known.values())
+    more: dict[str, Any] = {}
+    if draw(st.booleans()):
+        more["limits"] = {"email": draw(st.integers(1, 2))}
+        # Every other thing is an address; the last one is a match, whatever they own.
+        more["match_count"] = 1
+        more["owned"] = [
+            (who, "email", number, start, end)
+            for number, periods in enumerate(things[:-1:2])
+            for who, start, end in periods
+        ]
+    return {names[record]: births[record] for record in records}, things, list(known.values()), more
+
+
+def replayed(told: Told) -> list[Belonging]:
+    births, things, apart, more = told
+    return replay(births, things, apart, **more)
 
 
 def lasts(start: int, end: int | None, instant: int) -> bool:
@@ -50,7 +68,8 @@ def lasts(start: int, end: int | None, instant: int) -> bool:
 
 
 def assert_as_at_every_instant(told: Told, rows: list[Belonging]) -> None:
-    births, things, apart = told
+    births, things, apart, more = told
+    first_match = len(things) - more.get("match_count", 0)
     place = {record: position for position, record in enumerate(births)}
     for instant in range(12):
         alive = [record for record, born in births.items() if born <= instant]
@@ -59,8 +78,12 @@ def assert_as_at_every_instant(told: Told, rows: list[Belonging]) -> None:
             for thing in things
         ]
         foes = [(left, right) for left, right, *when in apart if lasts(*when, instant)]
+        owned = [own[:3] for own in more.get("owned", ()) if lasts(*own[3:], instant)]
         expected = defaultdict(set)
-        for record, group in zip(alive, join_except_apart(alive, carried, foes), strict=True):
+        joined = join_except_apart(
+            alive, carried[:first_match], foes, owned, more.get("limits"), carried[first_match:]
+        )
+        for record, group in zip(alive, joined, strict=True):
             expected[group].add(record)
         groups = {min(group, key=place.__getitem__): group for group in expected.values()}
         found = defaultdict(set)
@@ -87,7 +110,14 @@ def assert_each_row_says_something_new(rows: list[Belonging]) -> None:
 
 
 def until(told: Told, instant: int) -> Told:
-    births, things, apart = told
+    births, things, apart, more = told
+    if "owned" in more:
+        owned = [
+            (*own, start, end if end is not None and end <= instant else None)
+            for *own, start, end in more["owned"]
+            if start <= instant
+        ]
+        more = more | {"owned": owned}
     return (
         {record: born for record, born in births.items() if born <= instant},
         [
@@ -103,13 +133,14 @@ def until(told: Told, instant: int) -> Told:
             for left, right, start, end in apart
             if start <= instant
         ],
+        more,
     )
 
 
 @given(told_of())
 @settings(max_examples=400, deadline=None)
 def test_at_every_instant_it_is_what_a_look_at_that_instant_says(told: Told) -> None:
-    rows = replay(*told)
+    rows = replayed(told)
     assert_as_at_every_instant(told, rows)
     assert_each_row_says_something_new(rows)
 
@@ -119,10 +150,10 @@ def test_at_every_instant_it_is_what_a_look_at_that_instant_says(told: Told) -> 
 def test_what_was_known_is_not_changed_by_what_comes(told: Told, instant: int) -> None:
     by_then = [
         replace(row, known_to=None if row.known_to is None or row.known_to > instant else row.known_to)
-        for row in replay(*told)
+        for row in replayed(told)
         if row.known_from <= instant
     ]  # fmt: skip
-    assert replay(*until(told, instant)) == by_then
+    assert replayed(until(told, instant)) == by_then
 
 
 def test_a_replay_that_forgets_links_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,6 +161,9 @@ REFUSED = {
     "mail domain twice": (
         "identity/v1.yml", "[fastmail.com, fastmail.fm]", "[fastmail.com, gmail.com]", 0, "'gmail.com'",
     ),
+    "a limit of external ids": (
+        "identity/v1.yml", "{type: external_id, priority: 1, max_records: 50", "{type: external_id, priority: 1, max_records: 50, max_per_person: 3", 0,
+        "max_per_person counts"),
     "a name is not verified": (
         "identity/v1.yml", "  default: [system_priority, recency]", "  default: [verified, recency]", 0, "'verified'"),
     "a criterion twice": (

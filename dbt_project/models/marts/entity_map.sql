@@ -16,9 +16,11 @@
 -- depends_on: {{ ref('stg_enrichment__companies') }}
 -- One account may change which of its group stands for all: of a batch that says something of any, all are compared.
 {% set with_accounts = not is_incremental() or has_rows(accounts_stated()) %}
--- Of two that a person has split, what both carry links neither.
+-- Of two that are two people all the same, what both carry links neither.
 -- depends_on: {{ ref('int_identity__merges_unioned') }}
+-- depends_on: {{ source('raw_policies', 'identity_identifiers') }}
 {% set with_splits = has_splits() %}
+{% set is_divided = has_divided_people() %}
 
 with people as (
     select * from {{ ref('int_identity__people') }}
@@ -82,7 +84,7 @@ shared as (
     having count(*) > 1
 ),
 
-{% if with_splits %}
+{% if is_divided %}
 whose as (
     select
         record_key,
@@ -120,7 +122,7 @@ linked as (
         ) as evidence,
     from own
     inner join shared on own.identifier_key = shared.identifier_key
-    {% if with_splits %}
+    {% if is_divided %}
         inner join carriers on own.record_key = carriers.record_key and own.identifier_key = carriers.identifier_key
     {% endif %}
     where own.is_linking and shared.record_count <= shared.max_records

@@ -21,6 +21,7 @@
 {% set scope = 'select record_key from ' ~ history_scratch('scope') %}
 {% set records_in_scope = scope if is_incremental() else none %}
 {% set with_matches = matching_settings() %}
+{% set limits = person_limits() %}
 
 with components as (
     select * from {{ history_scratch('components') }}
@@ -85,8 +86,32 @@ together as (
     group by members.record_key, members.component_key
 ),
 
+-- Of whom there are more values than a person has.
+crowded as (
+    select members.component_key
+    from carried
+    inner join members on carried.record_key = members.record_key
+    group by members.component_key
+    having {{ is_crowded('carried') }}
+),
+
+owned as (
+    select
+        members.component_key,
+        list({
+            'record_key': carried.record_key, 'kind': carried.identifier_type, 'val': carried.identifier_key,
+            'known_from': epoch_us(carried.known_from), 'known_to': epoch_us(carried.known_to)
+        }) as owned,
+    from carried
+    inner join members on carried.record_key = members.record_key
+    where members.component_key in (select crowded.component_key from crowded)
+    group by members.component_key
+),
+
 unsettled as (
     select component_key from apart
+    union
+    select component_key from crowded
     union
     select members.component_key
     from carried
@@ -213,7 +238,7 @@ ways as (
         component_key,
         list(
             {
-                'step': step, 'periods': periods
+                'step': step, 'is_match': is_match, 'periods': periods
             }
             order by is_match, strength
         ) as things,
@@ -254,8 +279,13 @@ words as (
 ),
 
 replayed as (
-    select unnest(replay_people(listed.records, coalesce(ways.things, []), coalesce(words.pairs, []))) as told
+    select
+        unnest(replay_people(
+            listed.records, coalesce(ways.things, []), coalesce(words.pairs, []), coalesce(owned.owned, []),
+            {{ 'case when owned.owned is null then [] else ' ~ person_limits_listed() ~ ' end' if limits else '[]' }}
+        )) as told,
     from listed
+    left join owned on listed.component_key = owned.component_key
     left join ways on listed.component_key = ways.component_key
     left join words on listed.component_key = words.component_key
 ),
