@@ -254,6 +254,18 @@ lives as (
         renamed as (
             select record_key from {{ changes }}
             {% if is_batch %}where record_key in (select stated.record_key from stated){% endif %}
+        ),
+
+        records as (
+            select * from {{ ref('int_identity__records') }}
+            {% if is_batch %}where record_key in (select stated.record_key from stated){% endif %}
+            {{ looked_up() }}
+        ),
+
+        contacts as (
+            select * from {{ ref('int_contacts__current') }}
+            {% if is_batch %}where record_key in (select stated.record_key from stated){% endif %}
+            {{ looked_up() }}
         )
 
         select
@@ -272,8 +284,8 @@ lives as (
             end as known_from,
             cast(null as timestamptz) as known_to,
         from stated
-        inner join {{ ref('int_identity__records') }} as records on stated.record_key = records.record_key
-        left join {{ ref('int_contacts__current') }} as contacts on stated.record_key = contacts.record_key
+        inner join records on stated.record_key = records.record_key
+        left join contacts on stated.record_key = contacts.record_key
         where
             stated.is_linking
             and (

@@ -33,6 +33,7 @@ SCRATCH = {
     "intermediate.people_reassigned",
     "intermediate.records_matched",
     "intermediate.records_resolved",
+    "intermediate.visitors_seen",
     # Made with fct_assignments, in its transaction.
     "intermediate.pools_dealt",
 }

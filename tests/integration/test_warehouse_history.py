@@ -1047,7 +1047,9 @@ def test_people_are_the_connected_components_of_records_and_identifiers(run: Run
         "from intermediate.int_identity__identifiers where is_linking"
     )
     owner = dict(
-        run.warehouse.rows("select record_key, person_id from intermediate.int_identity__people")
+        run.warehouse.rows(
+            "select record_key, component_key from intermediate.int_identity__people"
+        )
     )
     records = {key: number for number, key in enumerate(sorted(owner))}
     holders: dict[str, list[int]] = defaultdict(list)
@@ -1068,10 +1070,21 @@ def test_people_are_the_connected_components_of_records_and_identifiers(run: Run
         frozenset(key for key, number in records.items() if labels[number] == label)
         for label in set(labels)
     }
-    found: dict[str, set[int]] = defaultdict(set)
-    for key, person in owner.items():
-        found[person].add(key)
+    found: dict[int, set[int]] = defaultdict(set)
+    for key, component in owner.items():
+        found[component].add(key)
     assert {frozenset(keys) for keys in found.values()} == expected
+    # Of a component several people are made only where one would have too many addresses or numbers.
+    too_many = run.warehouse.rows(
+        "with shared as (select identifier_key from intermediate.int_identity__identifiers where is_linking "
+        "group by identifier_key having count(*) <= any_value(max_records)) "
+        "select people.component_key, count(distinct people.person_id), count(distinct carried.identifier_key) "
+        "from intermediate.int_identity__people as people "
+        "left join intermediate.int_identity__identifiers as carried on carried.record_key = people.record_key "
+        "and carried.is_linking and carried.identifier_type = 'email' and carried.identifier_key in (from shared) group by all"
+    )
+    assert all(people == 1 or addresses > 10 for _, people, addresses in too_many)
+    assert any(people > 1 for _, people, _ in too_many)
 
 
 def scores_at(run: Run, person_id: str, at: datetime) -> tuple[float, float]:
