@@ -17,7 +17,7 @@ KPI_TITLES = {
     "lead_ingestion_latency": ("form submit → confirmed CRM lead", "s"),
     "event_delivery_success": ("events and pushes delivered", "%"),
     "duplicate_rate": ("records that were duplicates", "%"),
-    "merge_correction_rate": ("duplicates people merged by hand", "%"),
+    "merge_correction_rate": ("links people had to correct", "%"),
     "scoring_drift": ("MQLs against expected", "x"),
     "mql_to_sql_acceptance": ("MQLs accepted by sales", "%"),
     "time_to_first_touch": ("MQL to first touch", "h"),

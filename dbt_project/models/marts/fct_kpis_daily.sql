@@ -54,6 +54,11 @@ records as (
     where known_to is null and person_id is not null and record_type not in ('email', 'visitor') and not is_deleted
 ),
 
+belongings as (
+    select * from {{ ref('entity_map') }}
+    where person_id is not null and record_type not in ('email', 'visitor')
+),
+
 reported_merges as (
     select * from {{ ref('int_identity__merges_unioned') }}
     -- Told by webhook and by each poll since, a merge is one.
@@ -130,23 +135,73 @@ duplicate_rate as (
     group by cast(valid_from as date), system
 ),
 
--- Merges the systems reported, against the duplicates we had linked: how often a person had to correct us.
+-- What was known of the two when the merge, or its undoing, was received.
+merges_judged as (
+    select
+        survivors.system,
+        cast(reported_merges.received_at as date) as kpi_date,
+    from reported_merges
+    inner join belongings as survivors
+        on
+            reported_merges.surviving_key = survivors.record_key
+            and reported_merges.received_at > survivors.known_from
+            and reported_merges.received_at <= coalesce(survivors.known_to, 'infinity')
+    inner join belongings as others
+        on
+            reported_merges.merged_key = others.record_key
+            and reported_merges.received_at > others.known_from
+            and reported_merges.received_at <= coalesce(others.known_to, 'infinity')
+    where (survivors.person_id = others.person_id) = reported_merges.is_unmerge
+),
+
+links_by_day as (
+    select
+        system,
+        kpi_date,
+        sum(sum(step)) over (
+            partition by system
+            order by kpi_date
+        ) as link_count,
+    from (
+        select
+            system,
+            cast(known_from as date) as kpi_date,
+            1 as step,
+        from belongings
+        where link_path <> '[]'
+        union all
+        select
+            system,
+            cast(known_to as date) as kpi_date,
+            -1 as step,
+        from belongings
+        where link_path <> '[]' and known_to is not null
+    ) as told
+    group by system, kpi_date
+),
+
+-- How often somebody had to say that two records are one person whom we held to be two, or the other way round; against all records that
+-- were linked to another one at the end of that day.
+corrections as (
+    select
+        system,
+        kpi_date,
+        count(*) as correction_count,
+    from merges_judged
+    group by system, kpi_date
+),
+
 merge_correction_rate as (
     select
         'merge_correction_rate' as kpi,
-        cast(reported_merges.occurred_at as date) as kpi_date,
+        corrections.kpi_date,
         'system' as dimension,
-        reported_merges.system as dimension_value,
-        count(*) as numerator,
-        greatest(
-            count(*),
-            any_value((
-                select count(*) from seniority
-                where seniority.position > 1 and seniority.system = reported_merges.system
-            ))
-        ) as denominator,
-    from reported_merges
-    group by cast(reported_merges.occurred_at as date), reported_merges.system
+        corrections.system as dimension_value,
+        corrections.correction_count as numerator,
+        greatest(corrections.correction_count, coalesce(links_by_day.link_count, 0)) as denominator,
+    from corrections
+    asof left join links_by_day
+        on corrections.system = links_by_day.system and corrections.kpi_date >= links_by_day.kpi_date
 ),
 
 -- Actual MQLs against those expected from the rate of the days before (drift_window_days) on the same day's active people.
