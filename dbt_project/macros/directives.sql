@@ -36,37 +36,8 @@
     )
 {% endmacro %}
 
-{# What counts of them: a row per pair. The newest word counts, whoever said it; a system's unmerge takes its merge back, and only a person's
-   own holds the two apart. #}
-{% macro directives_in_force(records=none) %}
-    with {{ directives_placed(records) }},
-
-    newest as (
-        select
-            left_record_key,
-            right_record_key,
-            max(place) filter (where not is_unmerge) as merge_place,
-            max(place) filter (where is_unmerge) as unmerge_place,
-            max(place) filter (where is_unmerge and system = 'handoff') as split_place,
-            arg_max(row(surviving_key, system, merged_id, occurred_at), place) filter (where not is_unmerge) as merge_told,
-        from placed
-        group by left_record_key, right_record_key
-    )
-
-    select
-        left_record_key,
-        right_record_key,
-        merge_told[1] as surviving_key,
-        case when merge_told[1] = left_record_key then right_record_key else left_record_key end as merged_key,
-        merge_told[2] as system,
-        merge_told[3] as merged_id,
-        merge_told[4] as merged_at,
-        merge_place is not null and coalesce(merge_place > unmerge_place, true) as is_merged,
-        split_place is not null and coalesce(split_place > merge_place, true) as is_apart,
-    from newest
-{% endmacro %}
-
-{# The same at every time: a row per pair and time, from when the word was received until the next one was. #}
+{# What counts of them at every time: a row per pair and time, from when a word was received until the next one was. The newest word counts,
+   whoever said it; a system's unmerge takes its merge back, and only a person's own holds the two apart. #}
 {% macro directives_over_time(records=none) %}
     with {{ directives_placed(records) }},
 
@@ -78,7 +49,7 @@
             max(place) filter (where not is_unmerge) over until_then as merge_place,
             max(place) filter (where is_unmerge) over until_then as unmerge_place,
             max(place) filter (where is_unmerge and system = 'handoff') over until_then as split_place,
-            arg_max(row(surviving_key, system, merged_id), place) filter (where not is_unmerge) over until_then as merge_told,
+            arg_max(row(surviving_key, system, merged_id, occurred_at), place) filter (where not is_unmerge) over until_then as merge_told,
         from placed
         window until_then as (
             partition by left_record_key, right_record_key
@@ -95,11 +66,19 @@
             order by known_from
         ) as known_to,
         merge_told[1] as surviving_key,
+        case when merge_told[1] = left_record_key then right_record_key else left_record_key end as merged_key,
         merge_told[2] as system,
         merge_told[3] as merged_id,
+        merge_told[4] as merged_at,
         merge_place is not null and coalesce(merge_place > unmerge_place, true) as is_merged,
         split_place is not null and coalesce(split_place > merge_place, true) as is_apart,
     from by_then
+{% endmacro %}
+
+{# What counts of them now: a row per pair. #}
+{% macro directives_in_force(records=none) %}
+    select * from ({{ directives_over_time(records) }})
+    where known_to is null
 {% endmacro %}
 
 {# Whether a person has ever said of two records that they are two. #}

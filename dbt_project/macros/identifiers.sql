@@ -47,7 +47,6 @@ judged as (
     select
         carried.*,
         kinds.max_records,
-        kinds.priority,
         case
             when not coalesce(kinds.is_linking, false) then 'kind_not_linking'
             when {{ is_blocked('carried.identifier_type', 'carried.identifier_value') }} then 'blocked_value'

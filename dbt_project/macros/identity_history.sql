@@ -36,9 +36,7 @@
             record_key,
             known_from,
             {% for column in columns %}
-            arg_max_null({{ column }}, version_order) filter (
-                where is_full_state or {{ column }} is not null or list_contains(null_fields, '{{ column }}')
-            ) over until_then as {{ column }},
+            {{ latest_value(column, 'over until_then') }},
             {% endfor %}
         from known
         where record_key in (select told_again.record_key from told_again)

@@ -72,18 +72,18 @@
 {% endmacro %}
 
 {# The same as a list of DuckDB's. #}
-{% macro person_limits_listed() -%}
+{% macro person_limits_listed(limits) -%}
     {%- set listed = [] -%}
-    {%- for limit in person_limits() -%}
+    {%- for limit in limits -%}
         {%- do listed.append("{'kind': '" ~ limit['kind'] ~ "', 'most': " ~ limit['most'] ~ '}') -%}
     {%- endfor -%}
     [{{ listed | join(', ') }}]
 {%- endmacro %}
 
 {# Whether the rows of a group carry more different values of a kind than a person has. #}
-{% macro is_crowded(carried) -%}
+{% macro is_crowded(limits, carried) -%}
     {%- set kinds = [] -%}
-    {%- for limit in person_limits() -%}
+    {%- for limit in limits -%}
         {%- do kinds.append(
             'count(distinct ' ~ carried ~ '.identifier_key) filter (where ' ~ carried ~ ".identifier_type = '" ~ limit['kind'] ~ "') > "
             ~ limit['most']
@@ -120,7 +120,7 @@
     {% if limits and has_rows(large) %}
         {% do run_query(
             'create or replace table ' ~ crowded ~ ' as select m.root from (' ~ links ~ ') l inner join ' ~ scratch
-            ~ ' m on m.node = l.a where m.root in (' ~ large ~ ') group by m.root having ' ~ is_crowded('l')
+            ~ ' m on m.node = l.a where m.root in (' ~ large ~ ') group by m.root having ' ~ is_crowded(limits, 'l')
         ) %}
     {% else %}
         {% do run_query('create or replace table ' ~ crowded ~ ' as select root from ' ~ scratch ~ ' where false') %}
@@ -207,7 +207,7 @@
                 unnest(nodes) as node,
                 unnest(join_except_apart(
                     nodes, carried, coalesce(lefts, []), coalesce(rights, []), coalesce(owned, []),
-                    case when owned is null then [] else {{ person_limits_listed() }} end
+                    case when owned is null then [] else {{ person_limits_listed(limits) }} end
                 )) as part,
             from nodes
             inner join sharing using (root)

@@ -1,9 +1,9 @@
 {# Newest value of a column over the versions of a record: a polled document states every field, an event only those it carries
    (absent = unchanged, explicit null = emptied). #}
-{% macro latest_value(column) -%}
+{% macro latest_value(column, over='') -%}
     arg_max_null({{ column }}, version_order) filter (
         where is_full_state or {{ column }} is not null or list_contains(null_fields, '{{ column }}')
-    ) as {{ column }}
+    ) {{ over }} as {{ column }}
 {%- endmacro %}
 
 {# Best value of a column over records that are one; they come ranked by policy. #}
@@ -12,12 +12,12 @@
 {%- endmacro %}
 
 {# What a field of a person goes by where records disagree: SQL over a record's standing (is_deleted, system_place, recency, and by
-   identifier whether it is verified), least first. #}
-{% macro winning_order(column) -%}
+   identifier whether it is verified), least first. `winners`: what winners() gives, asked once for all fields. #}
+{% macro winning_order(column, winners) -%}
     {%- set standing = {'system_priority': 'system_place', 'recency': 'recency', 'verified': 'not is_' ~ column ~ '_verified'} -%}
     {%- set of_field = [] -%}
     {%- set of_all = [] -%}
-    {%- for told in winners() -%}
+    {%- for told in winners -%}
         {%- if told['field'] == column -%}{%- do of_field.append(standing[told['criterion']]) -%}{%- endif -%}
         {%- if told['field'] is none -%}{%- do of_all.append(standing[told['criterion']]) -%}{%- endif -%}
     {%- endfor -%}

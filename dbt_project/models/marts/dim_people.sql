@@ -7,6 +7,7 @@
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
 -- depends_on: {{ source('raw_policies', 'identity_winners') }}
+{% set criteria = winners() %}
 {% set preferred_columns = [
     'email', 'phone', 'first_name', 'last_name', 'company', 'job_title', 'country', 'region', 'city', 'postal_code', 'lifecycle_stage',
     'latest_source', 'campaign_id',
@@ -86,9 +87,9 @@ ranked as (
 people as (
     select
         person_id,
-        {{ preferred_value('account_id', winning_order('account_id')) }},
+        {{ preferred_value('account_id', winning_order('account_id', criteria)) }},
         {% for column in preferred_columns %}
-        {{ preferred_value(column, winning_order(column)) }},
+        {{ preferred_value(column, winning_order(column, criteria)) }},
         {% endfor %}
         arg_min(original_source, seniority) as original_source,
         count(*) as record_count,

@@ -92,7 +92,7 @@ crowded as (
     from carried
     inner join members on carried.record_key = members.record_key
     group by members.component_key
-    having {{ is_crowded('carried') }}
+    having {{ is_crowded(limits, 'carried') }}
 ),
 
 owned as (
@@ -282,7 +282,7 @@ replayed as (
     select
         unnest(replay_people(
             listed.records, coalesce(ways.things, []), coalesce(words.pairs, []), coalesce(owned.owned, []),
-            {{ 'case when owned.owned is null then [] else ' ~ person_limits_listed() ~ ' end' if limits else '[]' }}
+            {{ 'case when owned.owned is null then [] else ' ~ person_limits_listed(limits) ~ ' end' if limits else '[]' }}
         )) as told,
     from listed
     left join owned on listed.component_key = owned.component_key
