@@ -190,7 +190,8 @@ def _event_log(settings: Settings, *, whole: bool, say: Callable[[str], None]) -
             f"{events:,} events; the newest {chain.checked:,} verified, all of them by "
             "`handoff doctor --whole-log`"
         )
-    return f"{events:,} events, each verified"
+    erased = f"; {chain.erased:,} erased since, as the log itself says" if chain.erased else ""
+    return f"{events:,} events, each verified{erased}"
 
 
 def _warehouse(settings: Settings) -> str:

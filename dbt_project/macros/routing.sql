@@ -1,5 +1,5 @@
 {# Leads to be dealt, each with the pool it belongs to: the territory of its country, or the default one. Of the people
-   the batch touched, or of everybody. #}
+   the batch touched, or of everybody; of everybody the turns of those who were erased are among them (`is_erased`). #}
 {% macro leads_placed(of_touched) %}
     with mqls as (
         select * from {{ ref('fct_mqls') }}
@@ -12,6 +12,35 @@
             country,
         from {{ ref('dim_people') }}
         where {{ where_touched() if of_touched else 'true' }}
+    ),
+
+    leads as (
+        select
+            mqls.mql_id,
+            mqls.person_id,
+            mqls.account_id,
+            mqls.crossing_number,
+            mqls.grade,
+            people.country,
+            false as is_erased,
+            mqls.reached_at,
+            mqls.known_at,
+        from mqls
+        inner join people on mqls.person_id = people.person_id
+        {% if not of_touched %}
+            union all
+            select
+                cast(null as varchar) as mql_id,
+                lead_id as person_id,
+                cast(null as varchar) as account_id,
+                cast(null as bigint) as crossing_number,
+                cast(null as varchar) as grade,
+                country,
+                true as is_erased,
+                reached_at,
+                known_at,
+            from {{ ref('stg_events__erased_turns') }}
+        {% endif %}
     ),
 
     versions as (
@@ -36,13 +65,14 @@
     )
 
     select
-        {{ guid(["'assignment'", 'mqls.mql_id', 'versions.version']) }} as assignment_id,
-        mqls.mql_id,
-        mqls.person_id,
-        mqls.account_id,
-        mqls.crossing_number,
-        mqls.reached_at,
-        mqls.known_at,
+        {{ guid(["'assignment'", 'leads.mql_id', 'versions.version']) }} as assignment_id,
+        leads.mql_id,
+        leads.person_id,
+        leads.account_id,
+        leads.crossing_number,
+        leads.is_erased,
+        leads.reached_at,
+        leads.known_at,
         versions.version as routing_version,
         versions.fallback_rep_email,
         coalesce(own.territory, others.territory) as territory,
@@ -50,16 +80,15 @@
         case
             when own.territory is null
                 then
-                    'country ' || coalesce(people.country, 'unknown') || ' is in no territory: default territory '
+                    'country ' || coalesce(leads.country, 'unknown') || ' is in no territory: default territory '
                     || coalesce(others.territory, 'none')
-            else 'country ' || people.country || ' belongs to territory ' || own.territory
+            else 'country ' || leads.country || ' belongs to territory ' || own.territory
         end as placement,
-    from mqls
-    inner join people on mqls.person_id = people.person_id
+    from leads
     cross join versions
-    left join territories as own on versions.version = own.version and upper(people.country) = own.country
+    left join territories as own on versions.version = own.version and upper(leads.country) = own.country
     left join territories as others on versions.version = others.version and others.country is null
-    left join slas on versions.version = slas.version and mqls.grade = slas.grade
+    left join slas on versions.version = slas.version and leads.grade = slas.grade
 {% endmacro %}
 
 {# Who sits in which pool, in the order in which the equally entitled come: the seed settles it. #}
@@ -138,6 +167,136 @@
     {% endif %}
 {% endmacro %}
 
+{# Every lead to be dealt with the turn it takes of its pool, and whose turn that is: those the batch adds to `assignments`, or all there are. #}
+{% macro leads_dealt(assignments, continues) %}
+    with leads_placed as (
+        {{ leads_placed(of_touched=continues) }}
+    ),
+
+    leads as (
+        select * from leads_placed
+        {% if continues %}
+            where assignment_id not in (select assignment_id from {{ assignments }} where {{ where_touched() }})
+        {% endif %}
+    ),
+
+    seats as (
+        {{ seats() }}
+    ),
+
+    reps as (
+        select
+            rep_id,
+            name as rep_name,
+            email,
+        from {{ ref('dim_reps') }}
+        where is_active
+    ),
+
+    leads_had as (
+        {{ leads_had(continues) }}
+    ),
+
+    pools_had as (
+        select
+            routing_version,
+            territory,
+            cast(sum(lead_count) as bigint) as lead_count,
+        from leads_had
+        group by routing_version, territory
+    ),
+
+    ranked_leads as (
+        select
+            leads.*,
+            coalesce(pools_had.lead_count, 0) + row_number() over (
+                partition by leads.routing_version, leads.territory
+                order by leads.known_at, leads.person_id, leads.reached_at
+            ) as turn,
+        from leads
+        left join pools_had on leads.routing_version = pools_had.routing_version and leads.territory = pools_had.territory
+    ),
+
+    pools as (
+        select
+            routing_version,
+            territory,
+            count(*) as lead_count,
+            min(turn) as first_turn,
+        from ranked_leads
+        group by routing_version, territory
+    ),
+
+    dealt as (
+        select
+            seats.routing_version,
+            seats.territory,
+            sum(seats.weight) as total_weight,
+            count(*) as member_count,
+            any_value(pools.first_turn) as first_turn,
+            fair_turns(
+                list(cast(seats.weight as double) order by seats.seat),
+                any_value(pools.lead_count),
+                list(coalesce(leads_had.lead_count, 0) order by seats.seat)
+            ) as taken_seats,
+        from seats
+        inner join pools
+            on seats.routing_version = pools.routing_version and seats.territory = pools.territory
+        left join leads_had
+            on
+                seats.routing_version = leads_had.routing_version
+                and seats.territory = leads_had.territory
+                and seats.rep_id = leads_had.rep_id
+        group by seats.routing_version, seats.territory
+    ),
+
+    taken as (
+        select
+            routing_version,
+            territory,
+            total_weight,
+            member_count,
+            unnest(taken_seats) as seat,
+            first_turn - 1 + generate_subscripts(taken_seats, 1) as turn,
+        from dealt
+    ),
+
+    turns as (
+        select
+            seats.rep_id,
+            seats.rep_name,
+            seats.routing_version,
+            seats.territory,
+            seats.weight,
+            taken.total_weight,
+            taken.member_count,
+            taken.turn,
+        from taken
+        inner join seats
+            on
+                taken.routing_version = seats.routing_version
+                and taken.territory = seats.territory
+                and taken.seat = seats.seat
+    )
+
+    select
+        leads.*,
+        coalesce(turns.rep_id, fallbacks.rep_id) as rep_id,
+        turns.rep_id as turn_rep_id,
+        turns.rep_name,
+        turns.member_count,
+        turns.weight,
+        turns.total_weight,
+        fallbacks.rep_name as fallback_rep_name,
+    from ranked_leads as leads
+    left join turns
+        on
+            leads.routing_version = turns.routing_version
+            and leads.territory = turns.territory
+            and leads.turn = turns.turn
+    left join reps as fallbacks on lower(leads.fallback_rep_email) = fallbacks.email
+{% endmacro %}
+
 {# What the reps were when the pools were dealt. Another set of them, another weight or name, and all of it would be dealt differently. #}
 {% macro reps_dealt_to() %}
     select coalesce(string_agg(described, chr(10) order by described), '')
@@ -172,6 +331,17 @@
         {% if is_added %}
             union all
             select * exclude (reps) from {{ pools_dealt() }}
+        {% elif has_rows('select 1 from ' ~ ref('stg_events__erased_turns')) %}
+            union all
+            select
+                routing_version,
+                territory,
+                rep_id,
+                count(*) as lead_count,
+                max(known_at) as last_known_at,
+            from ({{ leads_dealt(none, false) }}) as dealt
+            where is_erased
+            group by all
         {% endif %}
     )
     group by routing_version, territory, rep_id

@@ -3,11 +3,12 @@ business."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+from ingestion.erasure.named import Named
 from ingestion.settings import Settings
 
 
@@ -40,10 +41,11 @@ class Known(Protocol):
 
 
 class Source(Protocol):
-    """What `ingestion.connectors.<system>.source` offers: its resources and their pages in cursor
-    order."""
+    """What `ingestion.connectors.<system>.source` offers: its resources, where their rows name people, and
+    their pages in cursor order."""
 
     RESOURCES: tuple[str, ...]
+    NAMED: Mapping[str, Named]
 
     def configured(self, settings: Settings) -> bool:
         """Whether the settings name the system's address; an unconfigured system is skipped."""

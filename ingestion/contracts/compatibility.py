@@ -7,6 +7,7 @@ shows that every document of the old schema is one of the new.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
@@ -65,6 +66,7 @@ RULES: dict[str, Rule] = {
     "enum_value_added": Rule("minor", "nobody", "A further value of a list."),
     "format_removed": Rule("minor", "nobody", "Text is free that had a format; the column stays text."),
     "pattern_removed": Rule("minor", "nobody", "Text is free that had a pattern."),
+    "pattern_widened": Rule("minor", "nobody", "A further word is taken where the pattern begins with a list of them."),
     "bound_loosened": Rule("minor", "nobody", "A length, count or number has more room."),
     "uniqueness_removed": Rule("minor", "nobody", "Entries may repeat."),
     "additional_properties_taken": Rule("minor", "nobody", "Fields that are not named are taken."),
@@ -74,6 +76,7 @@ RULES: dict[str, Rule] = {
     "words_changed": Rule("patch", "nobody", "Titles, descriptions, examples: what is taken is the same."),
 }  # fmt: skip
 
+_WORDS_FIRST = re.compile(r"\^\((?P<words>[a-z_]+(?:\|[a-z_]+)*)\)(?P<rest>.*)")
 _WORDS = ("$schema", "$id", "$comment", "title", "description", "examples", "x-expected")
 _MARKS = ("x-pii", "x-column", "x-registry", "x-systems", "default")
 _JUDGED = {
@@ -233,9 +236,22 @@ def _text(old: Schema, new: Schema, path: str) -> Iterator[Change]:
             yield Change(
                 f"{keyword}_added", path, f"{_named(path)} must have the {keyword} {after}"
             )
+        elif keyword == "pattern" and (words_gained := _further_words(before, after)):
+            yield Change(
+                "pattern_widened", path, f"{_named(path)} also takes {_shown(words_gained)}"
+            )
         else:
             words = f"{_named(path)} must have the {keyword} {after} instead of {before}"
             yield Change(f"{keyword}_changed", path, words)
+
+
+def _further_words(before: str, after: str) -> list[str]:
+    """What `after` takes beyond `before` where both are `^(a|b|...)` and the same rest; nothing where that cannot be said."""
+    old, new = _WORDS_FIRST.fullmatch(before), _WORDS_FIRST.fullmatch(after)
+    if old is None or new is None or old["rest"] != new["rest"]:
+        return []
+    known, taken = old["words"].split("|"), new["words"].split("|")
+    return [word for word in taken if word not in known] if set(known) < set(taken) else []
 
 
 def _bounds(

@@ -42,6 +42,7 @@ RECORD_TABLES: dict[str, str] = {
     "merge": "merges",
     "stage_change": "stage_changes",
     "receipt": "receipts",
+    "erasure": "erasures",
 }
 
 # The field of `data` that an event's subject ends in. Consents and stage changes have no id of their
@@ -53,6 +54,7 @@ _SUBJECT_FIELDS = dict.fromkeys(RECORD_TABLES, "record_id") | {
     "receipt": "operation_id",
     "consent": None,
     "stage_change": None,
+    "erasure": "erasure_id",
 }
 
 _TYPE_PREFIX = "com.handoff."

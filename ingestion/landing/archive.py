@@ -6,7 +6,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,8 +57,13 @@ def segment_schema() -> pa.Schema:
 
 def row_hash(row: Extracted, payload: bytes) -> int:
     """Signed 64-bit hash of a record's content; equal content polled twice has an equal hash."""
-    digest = hashlib.blake2b(row.record_id.encode(), digest_size=8)
-    digest.update(b"\x01" if row.is_deleted else b"\x00")
+    return hash_of(row.record_id, row.is_deleted, payload)
+
+
+def hash_of(record_id: str, is_deleted: bool, payload: bytes) -> int:
+    """`row_hash` of its parts."""
+    digest = hashlib.blake2b(record_id.encode(), digest_size=8)
+    digest.update(b"\x01" if is_deleted else b"\x00")
     digest.update(payload)
     return int.from_bytes(digest.digest(), "big", signed=True)
 
@@ -153,6 +158,35 @@ class Archive:
         path = self.folder / system / resource / f"{seq:08d}.parquet"
         _write_durably(path, lambda target: pq.write_table(table, target, compression="zstd"))
         return Segment(seq, path, cursor, table.num_rows)
+
+    def rewrite(
+        self, system: str, resource: str, seq: int, payloads: Mapping[int, str | None]
+    ) -> None:
+        """Replace payloads of one segment, or take their rows out (None), by `row_hash`; durable on return, under the name it has.
+
+        Only for erasing: segments are immutable otherwise. The caller holds `writing`.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.folder / system / resource / f"{seq:08d}.parquet"
+        table = pq.ParquetFile(path).read()
+        rows = []
+        for row in table.to_pylist():
+            payload = payloads.get(row["row_hash"], row["payload"])
+            if payload is None:
+                continue
+            if payload != row["payload"]:
+                row["payload"] = payload
+                row["row_hash"] = hash_of(row["record_id"], row["is_deleted"], payload.encode())
+            rows.append(row)
+        left = pa.Table.from_pylist(rows, schema=segment_schema()).replace_schema_metadata(
+            table.schema.metadata
+        )
+        unfinished = path.with_suffix(".tmp")
+        _write_file(unfinished, lambda target: pq.write_table(left, target, compression="zstd"))
+        unfinished.replace(path)
+        sync_to_disk(path.parent)
 
     def _hashes_since(self, paths: list[tuple[int, Path]], earliest: datetime) -> set[int]:
         hashes: set[int] = set()
@@ -259,11 +293,15 @@ def _read_segment(seq: int, path: Path) -> Segment:
 def _write_durably(path: Path, write: Callable[[BinaryIO], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".tmp")
-    with unfinished.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
+    _write_file(unfinished, write)
     # Unlike a rename, a link refuses to replace a segment that somebody else has written meanwhile.
     os.link(unfinished, path)
     unfinished.unlink()
     sync_to_disk(path.parent)
+
+
+def _write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    with path.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())

@@ -16,6 +16,7 @@ from ingestion.contracts import registry
 from ingestion.contracts.columns import ENVELOPE_COLUMNS, Column, Kind, record_columns
 from ingestion.contracts.instants import parse_instant
 from ingestion.contracts.upcasts import outdated, upcast
+from ingestion.erasure.late import erased_keys, without_erased
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing import columnar
 from ingestion.landing.bulk_order import keep_bulk_order, read_bulk_order
@@ -96,7 +97,14 @@ def land_events(
             through = landed_through(raw.connection)
             stretches, waiting = _stretches(settings, reader, through, end, bulk_limit)
             events = _Events(reader, through, end, stretches, bulk_is_whole=not waiting)
-            loads = _Loads(events, beside, schemas, unrepresentable)
+            keys = erased_keys(settings)
+            loads = _Loads(
+                events,
+                beside,
+                schemas,
+                unrepresentable,
+                lambda stored: without_erased(settings, keys, stored),
+            )
             while pieces := loads.read():
                 _append(raw, pieces, rows, progress)
         finally:
@@ -203,14 +211,14 @@ class _Events:
             rows = self._reader.read_stored(self._at, stretch.last, limit - len(found))
             if rows:
                 self._note(stretch.lane, rows)
-                found += (
-                    [
-                        row._replace(received_us=max(row.received_us, stretch.floor_us))
-                        for row in rows
-                    ]
+                # Of what was erased there is nothing to land.
+                found += [
+                    row._replace(received_us=max(row.received_us, stretch.floor_us))
                     if stretch.floor_us
-                    else rows
-                )
+                    else row
+                    for row in rows
+                    if row.payload
+                ]
             if not rows or rows[-1].seq == stretch.last:
                 self._through[stretch.lane] = stretch.last
                 self._stretches.popleft()
@@ -258,10 +266,12 @@ class _Loads:
     beside: _Beside
     schemas: dict[str, pa.Schema]
     unrepresentable: list[str]
+    # What came in about somebody who had been erased goes before it lands.
+    screened: Callable[[list[StoredEvent]], list[StoredEvent]]
 
     def read(self) -> list[tuple[str, pa.Table]]:
         """The next load's pieces by table; none at the end."""
-        pieces = _read_events(self.events, self.unrepresentable)
+        pieces = _read_events(self.events, self.unrepresentable, self.screened)
         if marks := self.events.mark():
             pieces.append((LANDINGS, _row(marks, self.schemas[LANDINGS])))
         return pieces + self.beside.read()
@@ -319,7 +329,11 @@ def _append(
         progress(EVENTS, sum(rows.values()))
 
 
-def _read_events(events: _Events, unrepresentable: list[str]) -> list[tuple[str, pa.Table]]:
+def _read_events(
+    events: _Events,
+    unrepresentable: list[str],
+    screened: Callable[[list[StoredEvent]], list[StoredEvent]],
+) -> list[tuple[str, pa.Table]]:
     """Up to LOAD_EVENTS events as Arrow."""
     pieces: list[tuple[str, pa.Table]] = []
     count = 0
@@ -327,7 +341,7 @@ def _read_events(events: _Events, unrepresentable: list[str]) -> list[tuple[str,
         stored = events.read(min(PARSE_EVENTS, LOAD_EVENTS - count))
         if not stored:
             break
-        pieces += to_tables(stored, unrepresentable)
+        pieces += to_tables(screened(stored), unrepresentable)
         count += len(stored)
     return pieces
 

@@ -30,6 +30,7 @@ KEY_FIELDS = {
     "merge": "surviving_id",
     "stage_change": "contact_id",
     "receipt": "operation_id",
+    "erasure": "erasure_id",
 }
 # The target of the rule for the event's own time, which is no field of any record.
 TIME = "/time"

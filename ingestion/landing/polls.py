@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from ingestion.connectors import catalog
 from ingestion.connectors.extracted import Extracted, ResumingSource
+from ingestion.erasure.keys import ErasedKeys
+from ingestion.erasure.late import erased_keys, rows_left
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.archive import Archive, Segment
 from ingestion.landing.landed import Landed, Progress
@@ -75,9 +77,10 @@ def archive_news(
     archive = Archive(settings.archive_dir)
     failures: list[HandoffError] = []
     with archive.writing(system):
+        keys = erased_keys(settings)
         for resource in source.RESOURCES:
             try:
-                _archive_resource(settings, archive, system, resource, progress, clock)
+                _archive_resource(settings, archive, system, resource, keys, progress, clock)
             except HandoffError as error:
                 failures.append(error)
     return failures[0] if failures else None
@@ -119,6 +122,7 @@ def _archive_resource(
     archive: Archive,
     system: str,
     resource: str,
+    keys: ErasedKeys | None,
     progress: Progress | None,
     clock: Callable[[], datetime],
 ) -> None:
@@ -126,15 +130,16 @@ def _archive_resource(
     since = None if cursor is None else (cursor - OVERLAP).isoformat()
     waiting: list[Extracted] = []
     fetched = 0
+    source = catalog.source(system)
     try:
-        source = catalog.source(system)
         pages = (
             source.extract_from(resource, archive.known(system, resource), settings)
             if isinstance(source, ResumingSource)
             else source.extract(resource, since, settings)
         )
         for page in pages:
-            waiting += page
+            # What a system still shows of somebody erased here is not taken up again.
+            waiting += rows_left(system, source.NAMED[resource], keys, page)
             fetched += len(page)
             if progress:
                 progress(f"{system}.{resource}", fetched)

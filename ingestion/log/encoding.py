@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from ingestion.errors.catalog import HandoffError
-from ingestion.log.interface import Event, Rejection
+from ingestion.log.interface import ErasedWhom, Erasure, Event, Rejection
 
 # The same event delivered twice arrives with another trace; that alone must not make it another
 # event.
@@ -119,3 +119,35 @@ def rejection_to_json(rejection: Rejection) -> dict[str, Any]:
 def rejection_from_json(value: dict[str, Any]) -> Rejection:
     """The inverse of `rejection_to_json`."""
     return Rejection(**(value | {"payload": base64.b64decode(value["payload"])}))
+
+
+def erasure_to_json(erasure: Erasure) -> dict[str, Any]:
+    """An erasure as JSON values, bytes in base64."""
+    whom = erasure.whom
+    return {
+        "evidence": list(erasure.evidence),
+        "payloads": [[seq, _text(payload)] for seq, payload in erasure.payloads.items()],
+        "quarantine_ids": list(erasure.quarantine_ids),
+        "whom": None
+        if whom is None
+        else [_text(whom.salt), [[_text(key), at] for key, at in whom.keys.items()]],
+    }
+
+
+def erasure_from_json(value: dict[str, Any]) -> Erasure:
+    """The inverse of `erasure_to_json`."""
+    whom = value["whom"]
+    return Erasure(
+        value["evidence"],
+        {seq: base64.b64decode(payload) for seq, payload in value["payloads"]},
+        value["quarantine_ids"],
+        None
+        if whom is None
+        else ErasedWhom(
+            base64.b64decode(whom[0]), {base64.b64decode(key): at for key, at in whom[1]}
+        ),
+    )
+
+
+def _text(value: bytes) -> str:
+    return base64.b64encode(value).decode("ascii")

@@ -4,7 +4,7 @@ this one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,7 +43,7 @@ class LogEntry:
 
 class StoredEvent(NamedTuple):
     """One event as it stands in the log: `received_us` in microseconds since 1970, `payload` the
-    JSON that `encode_event` wrote.
+    JSON that `encode_event` wrote, or empty where the event was erased.
     """
 
     seq: int
@@ -107,11 +107,34 @@ class OutcomeEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ErasedWhom:
+    """Whom the log was told to forget: a salt of this log, and when each salted key was erased (microseconds since 1970)."""
+
+    salt: bytes
+    keys: Mapping[bytes, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What is to go from the log, in one transaction with the events that say so.
+
+    `payloads` is what is left of each event by `seq`: nothing (empty), or its JSON without the person. `quarantine_ids` are kept rejections to be
+    emptied. `whom` is added to what `erased` answers; its salt is the log's own once there is one. `evidence` are the `com.handoff.erasure`
+    events that name every `seq`: without them a changed payload counts as damage.
+    """
+
+    evidence: Sequence[Event]
+    payloads: Mapping[int, bytes]
+    quarantine_ids: Sequence[int] = ()
+    whom: ErasedWhom | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ChainReport:
     """What checking the hash chain found.
 
-    `checked` events up to `last_seq` are what was appended; `broken_seq` is the first that is not,
-    `head` the last good hash in hex.
+    `checked` events up to `last_seq` are what was appended, or among the `erased` ones, which an erasure in the log names; `broken_seq` is
+    the first that is neither, `head` the last good hash in hex.
     """
 
     checked: int
@@ -119,6 +142,7 @@ class ChainReport:
     head: str
     broken_seq: int | None
     reason: str | None
+    erased: int = 0
 
 
 class LogReader(Protocol):
@@ -129,7 +153,7 @@ class LogReader(Protocol):
     """
 
     def read(self, after: int = 0, limit: int = 1000) -> list[LogEntry]:
-        """Up to `limit` events with `seq > after`, in order of `seq`."""
+        """Up to `limit` events with `seq > after`, in order of `seq`; erased ones are left out."""
         ...
 
     def read_stored(self, first: int, last: int, limit: int) -> list[StoredEvent]:
@@ -186,6 +210,18 @@ class LogReader(Protocol):
         """The newest ten rejections of an event that named this source and id, newest first."""
         ...
 
+    def erased(self) -> ErasedWhom | None:
+        """Whom this log was told to forget, None when nobody."""
+        ...
+
+    def erased_seqs(self, seqs: Sequence[int]) -> set[int]:
+        """Which of these events are changed or empty because a person was erased."""
+        ...
+
+    def count_emptied(self) -> int:
+        """How many events have nothing left because a person was erased."""
+        ...
+
     def find_damage(self) -> str | None:
         """What is wrong with the file itself, None when nothing is; reads all of it once."""
         ...
@@ -239,6 +275,13 @@ class EventLog(LogReader, Protocol):
 
     def quarantine_future(self, rejections: Sequence[Rejection]) -> Future[list[int]]:
         """`quarantine` without waiting."""
+        ...
+
+    def erase(self, erasure: Erasure) -> list[Appended]:
+        """Take what `erasure` names from the disk, all of it or nothing, and answer for its evidence; position, key and hashes stay.
+
+        What other processes are reading just then is in the write-ahead log until they are done.
+        """
         ...
 
     def check(self) -> None:

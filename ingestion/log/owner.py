@@ -28,6 +28,8 @@ from ingestion.errors.catalog import HandoffError
 from ingestion.home import require_home
 from ingestion.log.encoding import (
     encode_event,
+    erasure_from_json,
+    erasure_to_json,
     from_microseconds,
     rejection_from_json,
     rejection_to_json,
@@ -38,6 +40,8 @@ from ingestion.log.interface import (
     LANES,
     Appended,
     ChainReport,
+    ErasedWhom,
+    Erasure,
     Event,
     EventLog,
     Lane,
@@ -175,6 +179,10 @@ class OwnerLog:
         """Note what became of quarantined entries and wait until it is on disk."""
         return self._log.record_outcomes(outcomes)
 
+    def erase(self, erasure: Erasure) -> list[Appended]:
+        """Take what `erasure` names from the disk and answer for its evidence."""
+        return self._log.erase(erasure)
+
     def check(self) -> None:
         """Raise LOG_UNAVAILABLE when an append would be refused now."""
         self._log.check()
@@ -234,6 +242,18 @@ class OwnerLog:
     def find_rejections(self, source: str, event_id: str) -> list[QuarantineEntry]:
         """The newest ten rejections of an event that named this source and id, newest first."""
         return self._log.find_rejections(source, event_id)
+
+    def erased(self) -> ErasedWhom | None:
+        """Whom this log was told to forget, None when nobody."""
+        return self._log.erased()
+
+    def erased_seqs(self, seqs: Sequence[int]) -> set[int]:
+        """Which of these events are changed or empty because a person was erased."""
+        return self._log.erased_seqs(seqs)
+
+    def count_emptied(self) -> int:
+        """How many events have nothing left because a person was erased."""
+        return self._log.count_emptied()
 
     def find_damage(self) -> str | None:
         """What is wrong with the file itself, None when nothing is."""
@@ -328,6 +348,8 @@ class OwnerLog:
         if "outcomes" in item:
             outcomes = [QuarantineOutcome(**value) for value in item["outcomes"]]
             return self._log.record_outcomes_future(outcomes, ROOM_SECONDS)
+        if "erasure" in item:
+            return self._log.erase_future(erasure_from_json(item["erasure"]), ROOM_SECONDS)
         rejections = [rejection_from_json(value) for value in item["rejections"]]
         return self._log.quarantine_future(rejections, ROOM_SECONDS)
 
@@ -406,6 +428,13 @@ class ClientLog:
         done = self._submit(item, len(outcomes), 256 * len(outcomes), ROOM_SECONDS)
         return cast("list[int]", done.result())
 
+    def erase(self, erasure: Erasure) -> list[Appended]:
+        """Hand over what is to go and wait until it has gone from the owner's disk."""
+        item = {"erasure": erasure_to_json(erasure)}
+        size = sum(map(len, erasure.payloads.values()))
+        done = self._submit(item, max(len(erasure.evidence), 1), size, ROOM_SECONDS)
+        return cast("list[Appended]", done.result())
+
     def _submit(
         self, item: dict[str, Any], count: int, size: int, room_seconds: float
     ) -> Future[Any]:
@@ -472,6 +501,18 @@ class ClientLog:
     def find_rejections(self, source: str, event_id: str) -> list[QuarantineEntry]:
         """The newest ten rejections of an event that named this source and id, newest first."""
         return self._reader.find_rejections(source, event_id)
+
+    def erased(self) -> ErasedWhom | None:
+        """Whom this log was told to forget, None when nobody."""
+        return self._reader.erased()
+
+    def erased_seqs(self, seqs: Sequence[int]) -> set[int]:
+        """Which of these events are changed or empty because a person was erased."""
+        return self._reader.erased_seqs(seqs)
+
+    def count_emptied(self) -> int:
+        """How many events have nothing left because a person was erased."""
+        return self._reader.count_emptied()
 
     def find_damage(self) -> str | None:
         """What is wrong with the file itself, None when nothing is."""

@@ -38,6 +38,8 @@ from ingestion.log.interface import (
     Appended,
     AppendStatus,
     ChainReport,
+    ErasedWhom,
+    Erasure,
     Event,
     Lane,
     LogEntry,
@@ -53,7 +55,13 @@ MINIMUM_SQLITE = 3_051_003
 CHECKPOINT_PAGES = 4_000
 # A bulk load that waits for its answer anyway also waits for room; the edge answers 503 at once.
 ROOM_SECONDS = 30.0
-LATER_TABLES = ("bulk_ranges", "quarantine_outcomes")
+LATER_TABLES = (
+    "bulk_ranges",
+    "quarantine_outcomes",
+    "erased_events",
+    "erased_keys",
+    "erasure_salt",
+)
 SCHEMA = """
 create table if not exists events (
     seq integer primary key,
@@ -97,7 +105,11 @@ create table if not exists bulk_ranges (
     last_seq integer not null
 ) strict;
 create index if not exists quarantine_events on quarantine (event_source, event_id);
+create table if not exists erased_events (seq integer primary key) strict;
+create table if not exists erased_keys (key blob primary key, erased_us integer not null) strict;
+create table if not exists erasure_salt (salt blob not null) strict;
 """
+ERASURE_TYPE = b"com.handoff.erasure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,8 @@ class _Submission:
     rejections: list[Rejection]
     lane: Lane = "live"
     outcomes: Sequence[QuarantineOutcome] = ()
+    # Its evidence is `events`.
+    erasure: Erasure | None = None
 
 
 def _placeholders(rows: int, columns: int) -> str:
@@ -167,9 +181,9 @@ class SqliteReader:
             raise
 
     def read(self, after: int = 0, limit: int = 1000) -> list[LogEntry]:
-        """Up to `limit` events with `seq > after`, in order of `seq`."""
+        """Up to `limit` events with `seq > after`, in order of `seq`; erased ones are left out."""
         rows = self._rows(
-            "select seq, received_us, payload from events where seq > ? order by seq limit ?",
+            "select seq, received_us, payload from events where seq > ? and length(payload) > 0 order by seq limit ?",
             (after, limit),
         )
         entries: list[LogEntry] = []
@@ -301,6 +315,33 @@ class SqliteReader:
             QuarantineEntry(row[0], from_microseconds(row[1]), Rejection(*row[2:])) for row in rows
         ]
 
+    def erased(self) -> ErasedWhom | None:
+        """Whom this log was told to forget, None when nobody."""
+        salts = self._rows("select salt from erasure_salt")
+        keys = self._rows("select key, erased_us from erased_keys") if salts else []
+        return ErasedWhom(salts[0][0], dict(keys)) if keys else None
+
+    def erased_seqs(self, seqs: Sequence[int]) -> set[int]:
+        """Which of these events are changed or empty because a person was erased."""
+        found: set[int] = set()
+        for start in range(0, len(seqs), 10_000):
+            piece = seqs[start : start + 10_000]
+            found.update(
+                seq
+                for (seq,) in self._rows(
+                    f"select seq from erased_events where seq in ({','.join('?' * len(piece))})",
+                    piece,
+                )
+            )
+        return found
+
+    def count_emptied(self) -> int:
+        """How many events have nothing left because a person was erased."""
+        rows = self._rows(
+            "select count(*) from erased_events join events using (seq) where length(payload) = 0"
+        )
+        return int(rows[0][0]) if rows else 0
+
     def find_damage(self) -> str | None:
         """What is wrong with the file itself, None when nothing is; reads all of it once."""
         rows = self._rows("pragma quick_check(1)")
@@ -323,6 +364,8 @@ class SqliteReader:
                 return ChainReport(0, start - 1, "", start, f"event {start} is missing")
             previous = found[0][0]
         expected = start
+        changed: set[int] = set()
+        named: set[int] = set()
         while True:
             rows = self._rows(
                 "select seq, key, digest, received_us, payload, payload_hash, chain from events"
@@ -330,13 +373,31 @@ class SqliteReader:
                 (expected, chunk),
             )
             if not rows:
-                return ChainReport(expected - start, expected, previous.hex(), None, None)
+                # Whoever can write the file could say that anything was erased: only what the chain says was.
+                if unnamed := changed - named:
+                    first = min(unnamed)
+                    return ChainReport(
+                        first - 1 - start,
+                        first - 1,
+                        previous.hex(),
+                        first,
+                        "the payload is not what was appended, and no erasure in the log names it",
+                    )
+                return ChainReport(
+                    expected - start, expected, previous.hex(), None, None, len(changed)
+                )
+            erased = self.erased_seqs([row[0] for row in rows])
             for seq, key, digest, received, payload, payload_hash, chain in rows:
                 expected += 1
-                reason = None
+                reason: str | None = None
+                is_intact = sha256(payload).digest() == payload_hash
                 if seq != expected:
                     reason = f"event {expected} is missing"
-                elif sha256(payload).digest() != payload_hash:
+                elif not is_intact and seq in erased:
+                    changed.add(seq)
+                    if chain_link(previous, seq, received, key, payload_hash) != chain:
+                        reason = "the hash chain is broken here"
+                elif not is_intact:
                     reason = "the payload is not what was appended"
                 elif not _matches(payload, key, digest):
                     reason = "the key or digest does not belong to the payload"
@@ -346,6 +407,8 @@ class SqliteReader:
                     good = expected - 1
                     return ChainReport(good - start, good, previous.hex(), expected, reason)
                 previous = chain
+                if is_intact and ERASURE_TYPE in payload:
+                    named |= _seqs_erased_by(payload)
             if progress is not None:
                 progress(expected - start, max(last, expected) - start)
 
@@ -362,6 +425,13 @@ def _fault(did: str, path: Path, error: Exception) -> HandoffError:
     damaged = isinstance(error, apsw.NotADBError | apsw.CorruptError | apsw.SQLError)
     code = "LOG_CORRUPT" if damaged else "LOG_UNAVAILABLE"
     return HandoffError(code, f"the event log cannot {did} {path}: {error}")
+
+
+def _seqs_erased_by(payload: bytes) -> set[int]:
+    event = orjson.loads(payload)
+    if event.get("type") != ERASURE_TYPE.decode():
+        return set()
+    return {each["seq"] for each in event["data"].get("events") or ()}
 
 
 def _matches(payload: bytes, key: bytes, digest: bytes) -> bool:
@@ -460,6 +530,17 @@ class SqliteLog:
         submission = _Submission([], [], outcomes=list(outcomes))
         return self._submit(submission, len(outcomes), 256 * len(outcomes), room_seconds)
 
+    def erase(self, erasure: Erasure) -> list[Appended]:
+        """Take what `erasure` names from the disk and answer for its evidence."""
+        return self.erase_future(erasure, ROOM_SECONDS).result()
+
+    def erase_future(self, erasure: Erasure, room_seconds: float = 0.0) -> Future[list[Appended]]:
+        """`erase` without waiting."""
+        evidence = [encode_event(event) for event in erasure.evidence]
+        size = sum(len(event.payload) for event in evidence)
+        submission = _Submission(evidence, [], erasure=erasure)
+        return self._submit(submission, max(len(evidence), 1), size, room_seconds)
+
     def _submit(
         self, submission: _Submission, count: int, size: int, room_seconds: float
     ) -> Future[Any]:
@@ -531,6 +612,18 @@ class SqliteLog:
         """The newest ten rejections of an event that named this source and id, newest first."""
         return self._reader.find_rejections(source, event_id)
 
+    def erased(self) -> ErasedWhom | None:
+        """Whom this log was told to forget, None when nobody."""
+        return self._reader.erased()
+
+    def erased_seqs(self, seqs: Sequence[int]) -> set[int]:
+        """Which of these events are changed or empty because a person was erased."""
+        return self._reader.erased_seqs(seqs)
+
+    def count_emptied(self) -> int:
+        """How many events have nothing left because a person was erased."""
+        return self._reader.count_emptied()
+
     def find_damage(self) -> str | None:
         """What is wrong with the file itself, None when nothing is."""
         return self._reader.find_damage()
@@ -564,6 +657,8 @@ class SqliteLog:
                     "LOG_UNAVAILABLE", f"{self._path} cannot use a WAL, SQLite answers {mode!r}"
                 )
             connection.execute(f"pragma synchronous = {self._synchronous}")
+            # What is erased is overwritten; nothing else is ever deleted here.
+            connection.execute("pragma secure_delete = on")
             connection.execute(SCHEMA)
             if not connection.execute(
                 "select 1 from pragma_table_info('quarantine') where name = 'context'"
@@ -633,6 +728,9 @@ class SqliteLog:
             noted = self._insert_outcomes(
                 [item for submission in group for item in submission.outcomes], received_us
             )
+            erasures = [item.erasure for item in group if item.erasure is not None]
+            for erasure in erasures:
+                self._erase(erasure)
             connection.execute("commit")
         except BaseException:
             if connection.in_transaction:
@@ -640,6 +738,10 @@ class SqliteLog:
                     connection.execute("rollback")
             raise
         self._last_seq, self._head, self._newest_range = seq, head, newest_range
+        if erasures:
+            # The pages as they were before are in the write-ahead log, and in the file until it is folded in.
+            with suppress(apsw.BusyError):
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         answers: list[list[Appended] | list[int]] = []
         next_event = next_rejection = next_outcome = 0
         for submission in group:
@@ -749,6 +851,33 @@ class SqliteLog:
                 ).get
             )
         return answers
+
+    def _erase(self, erasure: Erasure) -> None:
+        connection = self._connection
+        for seq, payload in erasure.payloads.items():
+            connection.execute("insert or ignore into erased_events (seq) values (?)", (seq,))
+            connection.execute("update events set payload = ? where seq = ?", (payload, seq))
+        for quarantine_id in erasure.quarantine_ids:
+            connection.execute(
+                "update quarantine set payload = x'', message = '', context = null, event_source = null, event_id = null"
+                " where quarantine_id = ?",
+                (quarantine_id,),
+            )
+            connection.execute(
+                "update quarantine_outcomes set message = null where quarantine_id = ?",
+                (quarantine_id,),
+            )
+        if erasure.whom is None:
+            return
+        connection.execute(
+            "insert into erasure_salt select ? where not exists (select 1 from erasure_salt)",
+            (erasure.whom.salt,),
+        )
+        for key, erased_us in erasure.whom.keys.items():
+            connection.execute(
+                "insert into erased_keys values (?, ?) on conflict (key) do update set erased_us = max(erased_us, excluded.erased_us)",
+                (key, erased_us),
+            )
 
     def _insert_outcomes(self, outcomes: list[QuarantineOutcome], recorded_us: int) -> list[int]:
         return [

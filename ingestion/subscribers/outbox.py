@@ -305,6 +305,30 @@ class Outbox:
                 )
         return changed
 
+    def erase(self, subjects: Collection[str]) -> list[str]:
+        """Delete all that was told of these people and all that waits to be, from the disk too; returns the subscribers that were told of them."""
+        told: set[str] = set()
+        # Deleted content is overwritten, in the pages as in the log of the file.
+        self.connection.execute("pragma secure_delete = on")
+        with self.transaction():
+            for subject in subjects:
+                told.update(
+                    name
+                    for (name,) in self.rows(
+                        "select distinct subscriber from deliveries where subject = ? and attempts > 0",
+                        subject,
+                    )
+                )
+                self.connection.execute(
+                    "delete from attempts where delivery_id in (select delivery_id from deliveries where subject = ?)",
+                    (subject,),
+                )
+                for table in ("deliveries", "messages"):
+                    self.connection.execute(f"delete from {table} where subject = ?", (subject,))
+        with contextlib.suppress(apsw.BusyError):
+            self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        return sorted(told)
+
     def _told_before_merge(self, message: Message) -> str | None:
         until = microseconds(message.until) if message.until else (1 << 62)
         for alias in message.aliases:

@@ -26,6 +26,7 @@ from orchestration.cli import (
     webhooks,
 )
 from orchestration.cli.enrich import enrich
+from orchestration.cli.erasure import erase
 from orchestration.cli.output import EXIT_CHECKS, EXIT_OK, EXIT_OUTSIDE, AsJson, instant_of
 from orchestration.cli.output import print_json as _print_json
 
@@ -49,6 +50,7 @@ app.add_typer(identity.app)
 app.add_typer(quarantine.app)
 app.add_typer(webhooks.app)
 app.command()(enrich)
+app.command()(erase)
 
 
 class OutputFormat(StrEnum):

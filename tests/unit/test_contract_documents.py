@@ -32,7 +32,7 @@ DOCUMENTS = [(record, version) for record in (*RECORDS, "envelope") for version 
 REQUIRED_BUT_NULLABLE = {("stage_change", "from")}
 
 
-KEYS = ("operation_id", "record_id", "activity_id", "meeting_id", "surviving_id")
+KEYS = ("operation_id", "erasure_id", "record_id", "activity_id", "meeting_id", "surviving_id")
 
 
 def event(record: str, data: dict[str, Any]) -> dict[str, Any]:

@@ -518,7 +518,7 @@ def test_another_validator_agrees_about_mutilated_records(draw: st.DataObject) -
     if draw.draw(st.integers(0, 9)) == 0:
         data["shoe_size"] = 44
     known = (*SYSTEMS, "calendar", str(data.get("system")))
-    keys = ("operation_id", "record_id", "activity_id", "meeting_id", "surviving_id")
+    keys = ("operation_id", "erasure_id", "record_id", "activity_id", "meeting_id", "surviving_id")
     key = next((data[name] for name in keys if data.get(name)), "1")
     subject = f"{record}/{data.get('system') or 'hubspot'}/{key}"
     found = validate_event(event(data, record, subject=subject), known)

@@ -11,114 +11,8 @@
 -- to less than one lead at any time. Leads come in the order in which they became known, so a late event takes the next turn.
 {% set continues = continues_the_deal() %}
 
-with leads_placed as (
-    {{ leads_placed(of_touched=continues) }}
-),
-
-leads as (
-    select * from leads_placed
-    {% if continues %}
-        where assignment_id not in (select assignment_id from {{ this }} where {{ where_touched() }})
-    {% endif %}
-),
-
-seats as (
-    {{ seats() }}
-),
-
-reps as (
-    select
-        rep_id,
-        name as rep_name,
-        email,
-    from {{ ref('dim_reps') }}
-    where is_active
-),
-
-leads_had as (
-    {{ leads_had(continues) }}
-),
-
-pools_had as (
-    select
-        routing_version,
-        territory,
-        cast(sum(lead_count) as bigint) as lead_count,
-    from leads_had
-    group by routing_version, territory
-),
-
-ranked_leads as (
-    select
-        leads.*,
-        coalesce(pools_had.lead_count, 0) + row_number() over (
-            partition by leads.routing_version, leads.territory
-            order by leads.known_at, leads.person_id, leads.reached_at
-        ) as turn,
-    from leads
-    left join pools_had on leads.routing_version = pools_had.routing_version and leads.territory = pools_had.territory
-),
-
-pools as (
-    select
-        routing_version,
-        territory,
-        count(*) as lead_count,
-        min(turn) as first_turn,
-    from ranked_leads
-    group by routing_version, territory
-),
-
-dealt as (
-    select
-        seats.routing_version,
-        seats.territory,
-        sum(seats.weight) as total_weight,
-        count(*) as member_count,
-        any_value(pools.first_turn) as first_turn,
-        fair_turns(
-            list(cast(seats.weight as double) order by seats.seat),
-            any_value(pools.lead_count),
-            list(coalesce(leads_had.lead_count, 0) order by seats.seat)
-        ) as taken_seats,
-    from seats
-    inner join pools
-        on seats.routing_version = pools.routing_version and seats.territory = pools.territory
-    left join leads_had
-        on
-            seats.routing_version = leads_had.routing_version
-            and seats.territory = leads_had.territory
-            and seats.rep_id = leads_had.rep_id
-    group by seats.routing_version, seats.territory
-),
-
-taken as (
-    select
-        routing_version,
-        territory,
-        total_weight,
-        member_count,
-        unnest(taken_seats) as seat,
-        first_turn - 1 + generate_subscripts(taken_seats, 1) as turn,
-    from dealt
-),
-
-turns as (
-    select
-        seats.rep_id,
-        seats.rep_name,
-        seats.routing_version,
-        seats.territory,
-        seats.weight,
-        taken.total_weight,
-        taken.member_count,
-        taken.turn,
-    from taken
-    inner join seats
-        on
-            taken.routing_version = seats.routing_version
-            and taken.territory = seats.territory
-            and taken.seat = seats.seat
+with leads as (
+    {{ leads_dealt(this, continues) }}
 )
 
 select
@@ -128,7 +22,7 @@ select
     leads.mql_id,
     leads.person_id,
     leads.account_id,
-    coalesce(turns.rep_id, fallbacks.rep_id) as rep_id,
+    leads.rep_id,
     leads.routing_version,
     leads.territory,
     cast(to_json(
@@ -136,12 +30,12 @@ select
             [
                 leads.placement,
                 case
-                    when turns.rep_id is not null
+                    when leads.turn_rep_id is not null
                         then
-                            'pool of ' || turns.member_count || ' by weight: turn ' || leads.turn || ' is ' || turns.rep_name
-                            || ' (share ' || cast(round(100 * turns.weight / turns.total_weight) as bigint) || '%)'
-                    when fallbacks.rep_id is not null
-                        then 'nobody serves the territory: fallback ' || fallbacks.rep_name
+                            'pool of ' || leads.member_count || ' by weight: turn ' || leads.turn || ' is ' || leads.rep_name
+                            || ' (share ' || cast(round(100 * leads.weight / leads.total_weight) as bigint) || '%)'
+                    when leads.rep_id is not null
+                        then 'nobody serves the territory: fallback ' || leads.fallback_rep_name
                     else 'nobody serves the territory and no fallback is set: unassigned'
                 end
             ],
@@ -151,10 +45,5 @@ select
     leads.sla_minutes,
     leads.known_at as assigned_at,
     leads.known_at + to_minutes(leads.sla_minutes) as sla_due_at,
-from ranked_leads as leads
-left join turns
-    on
-        leads.routing_version = turns.routing_version
-        and leads.territory = turns.territory
-        and leads.turn = turns.turn
-left join reps as fallbacks on lower(leads.fallback_rep_email) = fallbacks.email
+from leads
+where not leads.is_erased

@@ -3,7 +3,7 @@ staging's business."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import groupby
@@ -16,10 +16,12 @@ from ingestion.connectors.ad_spend.sheet import Options, Sheet, Spent, read_shee
 from ingestion.connectors.extracted import Extracted
 from ingestion.connectors.pages import batched
 from ingestion.connectors.polling import session
+from ingestion.erasure.named import NOBODY, Named
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 
 RESOURCES: tuple[str, ...] = ("days", "files")
+NAMED: Mapping[str, Named] = {"days": NOBODY, "files": NOBODY}
 PAGE = 1_000
 SUFFIXES = (".csv", ".tsv", ".txt")
 # What the files say has no time of its own; its content alone makes it news.

@@ -5,7 +5,7 @@ Source: https://cal.com/docs/api-reference/v2/bookings/get-all-bookings
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,10 +14,21 @@ from ingestion.connectors.delivered import Delivered
 from ingestion.connectors.extracted import Extracted
 from ingestion.connectors.pages import batched, by_time
 from ingestion.connectors.polling import Session, bearer, parse_time, session, time_text
+from ingestion.erasure.named import Named
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 
 RESOURCES: tuple[str, ...] = ("bookings",)
+NAMED: Mapping[str, Named] = {
+    "bookings": Named(
+        (
+            ("address", "handoff.contact.email"),
+            ("address", "attendees[].email"),
+            ("address", "guests[]"),
+        ),
+        least=0,
+    )
+}
 PAGE = 250
 # That somebody was absent stands with the attendee and does not change the booking's `updatedAt`:
 # bookings that began this long before are read again once they are over.

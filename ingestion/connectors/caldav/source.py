@@ -3,7 +3,7 @@ calendar; what a meeting is is staging's business."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,9 +19,21 @@ from ingestion.connectors.caldav.client import (
 )
 from ingestion.connectors.caldav.occurrences import expand
 from ingestion.connectors.extracted import Extracted, Known
+from ingestion.erasure.named import Named
 from ingestion.settings import Settings
 
 RESOURCES: tuple[str, ...] = ("objects",)
+NAMED: Mapping[str, Named] = {
+    "objects": Named(
+        (
+            ("address", "occurrences[].attendees[].email"),
+            ("address", "occurrences[].organizer"),
+            ("address", "ended[].attendees[].email"),
+            ("address", "ended[].organizer"),
+        ),
+        is_whole=True,
+    )
+}
 # What repeats is told so far back and, to the end of a month, so far ahead.
 BACK, AHEAD = timedelta(days=90), timedelta(days=180)
 

@@ -3,7 +3,7 @@ business."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -11,9 +11,14 @@ from ingestion.connectors.calendar.google import calendar_ids, opened, pages
 from ingestion.connectors.extracted import Extracted
 from ingestion.connectors.pages import batched, by_time
 from ingestion.connectors.polling import Session, UpstreamRefusal, parse_time, time_text
+from ingestion.erasure.named import Named
 from ingestion.settings import Settings
 
 RESOURCES: tuple[str, ...] = ("events",)
+# Whose calendar it is stands among the attendees.
+NAMED: Mapping[str, Named] = {
+    "events": Named((("address", "organizer.email"), ("address", "attendees[].email")), least=2)
+}
 PAGE = 2_500
 
 

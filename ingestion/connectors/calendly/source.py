@@ -6,7 +6,7 @@ Source: https://developer.calendly.com/api-docs
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,10 +15,15 @@ from ingestion.connectors.delivered import Delivered
 from ingestion.connectors.extracted import Extracted
 from ingestion.connectors.pages import batched, by_time
 from ingestion.connectors.polling import Session, bearer, parse_time, session, time_text
+from ingestion.erasure.named import NOBODY, Named
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 
 RESOURCES: tuple[str, ...] = ("organization_memberships", "invitees")
+NAMED: Mapping[str, Named] = {
+    "organization_memberships": NOBODY,
+    "invitees": Named((("address", "email"),)),
+}
 PAGE = 100
 # Events are listed by when they begin, not by when they changed: one that began longer ago is not
 # looked at again.

@@ -3,7 +3,8 @@ business."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,12 +16,26 @@ from ingestion.connectors.hubspot.limits import limits_of
 from ingestion.connectors.hubspot.pages import as_extracted, listed
 from ingestion.connectors.pages import batched, by_time
 from ingestion.connectors.polling import Session, bearer, parse_time, session, time_text
+from ingestion.erasure.named import NOBODY, Named, itself
 from ingestion.settings import Settings
 
 RESOURCES: tuple[str, ...] = (
     "contacts", "companies", "owners", "campaigns", "events", "deals", "calls", "emails", "meetings",
     "notes", "tasks", "email_events", "forms", "form_submissions",
 )  # fmt: skip
+_ASSOCIATED = Named((("record", "associations.contacts.results[].id"),))
+NAMED: Mapping[str, Named] = {
+    "contacts": itself("properties.email"),
+    "companies": NOBODY,
+    "owners": NOBODY,
+    "campaigns": NOBODY,
+    "forms": NOBODY,
+    "deals": replace(_ASSOCIATED, is_about=False),
+    **dict.fromkeys(("calls", "emails", "meetings", "notes", "tasks"), _ASSOCIATED),
+    "events": Named((("record", "objectId"),)),
+    "email_events": Named((("record", "contactId"), ("address", "recipient"))),
+    "form_submissions": Named((("record", "contactId"), ("address", "email"))),
+}
 
 LIST_PAGE, EVENT_PAGE, OWNER_PAGE = 100, 1_000, 500
 CAMPAIGN_PROPERTIES = ("hs_name", "hs_start_date", "hs_end_date", "hs_utm", "hs_campaign_status")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,9 +14,16 @@ from ingestion.connectors.extracted import Extracted
 from ingestion.connectors.marketo.client import Client, Row, opened
 from ingestion.connectors.pages import batched, by_time
 from ingestion.connectors.polling import parse_time
+from ingestion.erasure.named import NOBODY, Named, itself
 from ingestion.settings import Settings
 
 RESOURCES: tuple[str, ...] = ("leads", "deleted_leads", "activities", "programs")
+NAMED: Mapping[str, Named] = {
+    "leads": itself("email"),
+    "deleted_leads": itself("email"),
+    "activities": Named((("record", "leadId"),)),
+    "programs": NOBODY,
+}
 
 LEAD_PAGE, ASSET_PAGE, EXPORT_PAGE = 300, 200, 1_000
 # An export spans 31 days at most.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ingestion.connectors.extracted import Extracted
 from ingestion.connectors.polling import UpstreamRefusal, parse_time, time_text
 from ingestion.connectors.salesforce import bulk
 from ingestion.connectors.salesforce.client import Client, connected
+from ingestion.erasure.named import NOBODY, Named, itself
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 
@@ -77,6 +78,16 @@ OBJECTS: dict[str, tuple[str, tuple[str, ...]]] = {
     )),
 }  # fmt: skip
 RESOURCES: tuple[str, ...] = tuple(OBJECTS)
+NAMED: Mapping[str, Named] = {
+    "leads": itself("Email"),
+    "contacts": itself("Email"),
+    **dict.fromkeys(("accounts", "opportunity_history", "users", "campaigns"), NOBODY),
+    "opportunities": Named((("record", "ContactId"),), is_about=False),
+    "opportunity_contact_roles": Named((("record", "ContactId"),)),
+    "tasks": Named((("record", "WhoId"),)),
+    "events": Named((("record", "WhoId"),)),
+    "campaign_members": Named((("record", "ContactId"), ("record", "LeadId"))),
+}
 
 
 def configured(settings: Settings) -> bool:

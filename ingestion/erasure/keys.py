@@ -1,0 +1,91 @@
+"""Salted hashes of whom the log was told to forget: so that what comes in later is known to be theirs, by nobody who has not the value at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+
+from ingestion.erasure.named import IsErased, Kind
+from ingestion.log.encoding import to_microseconds
+from ingestion.log.interface import ErasedWhom
+
+_SALT_BYTES = 32
+# Nobody can use the value again for somebody else: whatever comes of it, whenever it happened, is of whom was erased.
+_FOR_EVER: frozenset[Kind] = frozenset({"record", "person"})
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A value that stands for the person: `system` where it is an id within one, None otherwise; addresses in lower case."""
+
+    kind: Kind
+    value: str
+    system: str | None = None
+
+
+@dataclass(slots=True)
+class ErasedKeys:
+    """Asks of single values whether they stand for somebody erased.
+
+    A record's id stands for them for ever: the system shows the record until it is deleted there too. An address and a browser do for what
+    happened before the erasure: who writes anew afterwards is somebody new.
+    """
+
+    whom: ErasedWhom
+    _known: dict[Key, int | None] = field(default_factory=dict)
+
+    def is_erased(self, key: Key, at: datetime | int | None) -> bool:
+        """Whether `key`, named by something that happened `at` (or in microseconds since 1970; None: not known), is one of them."""
+        if key not in self._known:
+            self._known[key] = self.whom.keys.get(hashed(self.whom.salt, key))
+        erased_us = self._known[key]
+        if erased_us is None:
+            return False
+        if key.kind in _FOR_EVER or at is None:
+            return True
+        return (at if isinstance(at, int) else to_microseconds(at)) < erased_us
+
+    def asking(self, system: str | None, at: datetime | int | None) -> IsErased:
+        """The question for one row of `system` that says something of the instant `at`."""
+
+        def is_erased(kind: Kind, value: str) -> bool:
+            return self.is_erased(key_of(kind, value, system), at)
+
+        return is_erased
+
+
+def key_of(kind: Kind, value: str, system: str | None) -> Key:
+    """The key of a value as a row of `system` says it; a person's own word (system handoff) says system:id."""
+    if kind == "address":
+        return Key(kind, value.strip().lower())
+    if kind == "person":
+        return Key(kind, value)
+    if system == "handoff" and ":" in value:
+        whose, _, value = value.partition(":")
+        return Key(kind, value, whose)
+    return Key(kind, value, system)
+
+
+def ids_by_system(keys: Iterable[Key]) -> dict[str, list[str]]:
+    """Ids of records by their system."""
+    found: dict[str, list[str]] = {}
+    for key in keys:
+        if key.kind == "record" and key.system is not None:
+            found.setdefault(key.system, []).append(key.value)
+    return {system: sorted(ids) for system, ids in sorted(found.items())}
+
+
+def whom(keys: Iterable[Key], erased_at: datetime, known: ErasedWhom | None) -> ErasedWhom:
+    """What the log is to remember of `keys`; under the salt it has, or a new one."""
+    salt = os.urandom(_SALT_BYTES) if known is None else known.salt
+    erased_us = to_microseconds(erased_at)
+    return ErasedWhom(salt, {hashed(salt, key): erased_us for key in keys})
+
+
+def hashed(salt: bytes, key: Key) -> bytes:
+    """16 bytes: BLAKE2b keyed with `salt`."""
+    text = "\x1f".join((key.kind, key.system or "", key.value))
+    return blake2b(text.encode(), key=salt, digest_size=16).digest()

@@ -1,0 +1,204 @@
+"""Who is to be erased: the records, addresses, browsers and ids that stand for one person, and the turns they had; changes nothing."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ingestion.connectors import catalog
+from ingestion.erasure.keys import Key, key_of
+from ingestion.erasure.named import IsErased, Kind
+from ingestion.errors.catalog import HandoffError
+from ingestion.landing.warehouse import connect
+from ingestion.settings import Settings
+from orchestration.explain import find_person
+from orchestration.named_rows import named_rows
+
+if TYPE_CHECKING:
+    import duckdb
+
+# Shorter ids stand for other things as well: a search for their characters finds those.
+SEARCHED_CHARACTERS = 12
+
+# What the person's records say they are reached by, as it was typed and as it links.
+_IDENTIFIERS = """
+    with own as (
+        select * from intermediate.int_identity__identifiers
+        where record_key in (select record_key from records) and identifier_type in ('email', 'phone')
+    ),
+    stated as (
+        select 'email' as identifier_type, lower(trim(email)) as spelling from intermediate.int_contacts__versions
+        where record_key in (select record_key from records) and email is not null
+        union
+        select 'phone', trim(phone) from intermediate.int_contacts__versions
+        where record_key in (select record_key from records) and phone is not null
+        union
+        select 'email', record_id from records where record_type = 'email'
+        union
+        select 'email', lower(trim(email)) from staging.stg_events__activities
+        where email is not null and (system, contact_id) in (select (system, record_id) from records)
+        union
+        select 'email', lower(trim(email)) from staging.stg_events__consents
+        where email is not null and (system, contact_id) in (select (system, record_id) from records)
+        union
+        select identifier_type, identifier_value from own
+    ),
+    linked as (
+        select stated.*, coalesce(normal.linking_value, stated.spelling) as linking_value
+        from stated left join intermediate.int_identifiers__normalized as normal
+            on stated.identifier_type = normal.identifier_type and lower(trim(normal.raw_value)) = stated.spelling
+    )
+    select distinct
+        identifier_type,
+        spelling,
+        linking_value in (
+            select identifier_value from intermediate.int_identity__identifiers
+            where record_key not in (select record_key from records) and identifier_type in ('email', 'phone')
+        ) or spelling in (
+            select lower(trim(email)) from intermediate.int_contacts__versions
+            where record_key not in (select record_key from records) and email is not null
+        ) as is_shared,
+        spelling in (select lower(email) from marts.dim_reps where email is not null) as is_of_rep
+    from linked
+    order by all
+"""
+
+# Their places in the order in which leads are dealt: of one instant, by person.
+_TURNS = """
+    select mqls.person_id, mqls.reached_at, mqls.known_at, people.country
+    from marts.fct_mqls as mqls inner join marts.dim_people as people using (person_id)
+    where person_id = $person_id
+    order by known_at, reached_at
+"""
+_NEIGHBOURS = """
+    select max(person_id) filter (where person_id < $person_id) as before, min(person_id) filter (where person_id > $person_id) as after
+    from marts.dim_people
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whom to erase. `records` are (system, record type, id); `addresses` and `phones` are theirs alone, in lower case; `kept` are those that
+    others are reached by too, and stay; `person_ids` are ours of today and before; `turns` are as erasure events have them."""
+
+    person_id: str
+    records: tuple[tuple[str, str, str], ...]
+    addresses: tuple[str, ...]
+    phones: tuple[str, ...]
+    kept: tuple[str, ...]
+    person_ids: tuple[str, ...]
+    turns: tuple[dict[str, Any], ...]
+
+    @property
+    def keys(self) -> frozenset[Key]:
+        """Everything that stands for them in a record or a row."""
+        return frozenset(
+            {key for record in self.records if (key := _key_of_record(*record)) is not None}
+            | {Key("address", address) for address in self.addresses}
+            | {Key("person", person_id) for person_id in self.person_ids}
+        )
+
+    @property
+    def keys_to_remember(self) -> frozenset[Key]:
+        """Those by which what comes in later is known as theirs; an id that is made of an address says no more than the address, which may
+        come back."""
+        return frozenset(
+            key for key in self.keys if key.kind != "record" or _is_given(str(key.system))
+        )
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """Every text of them that stands for nobody else, to be looked for."""
+        ids = {record_id for _, _, record_id in self.records} | set(self.person_ids)
+        long_ids = {each.lower() for each in ids if len(each) >= SEARCHED_CHARACTERS}
+        return frozenset({*self.addresses, *self.phones, *long_ids} - set(self.kept))
+
+    def asking(self, system: str | None) -> IsErased:
+        """Whether a value in a row of `system` stands for them."""
+        keys = self.keys
+
+        def is_erased(kind: Kind, value: str) -> bool:
+            return key_of(kind, value, system) in keys
+
+        return is_erased
+
+
+def person_to_erase(settings: Settings, who: str) -> Person:
+    """The person with this address or person_id, as the warehouse has them now; the caller holds the writer's lock. Raises NOT_FOUND."""
+    connection = connect(settings)
+    try:
+        return _person(connection, find_person(settings, connection, who)["person_id"])
+    finally:
+        connection.close()
+
+
+def _person(connection: duckdb.DuckDBPyConnection, person_id: str) -> Person:
+    connection.execute(
+        "create or replace temp table records as select record_key, system, record_type, record_id from marts.entity_map "
+        "where is_current and record_type <> 'account' and person_id = ?",
+        [person_id],
+    )
+    records = connection.execute(
+        "select system, record_type, record_id from records order by all"
+    ).fetchall()
+    found = named_rows(connection.execute(_IDENTIFIERS))
+    ours = connection.execute(
+        "select distinct person_id from marts.entity_map where record_key in (select record_key from records) and person_id not in "
+        "(select person_id from marts.entity_map where is_current and person_id is not null and record_key not in "
+        "(select record_key from records)) order by all"
+    ).fetchall()
+    kept = tuple(row["spelling"] for row in found if row["is_shared"] or row["is_of_rep"])
+    alone = [row for row in found if row["spelling"] not in kept]
+    return Person(
+        person_id,
+        tuple(records),
+        tuple(row["spelling"] for row in alone if row["identifier_type"] == "email"),
+        tuple(row["spelling"] for row in alone if row["identifier_type"] == "phone"),
+        kept,
+        tuple(each for (each,) in ours),
+        _turns(connection, person_id),
+    )
+
+
+def _turns(connection: duckdb.DuckDBPyConnection, person_id: str) -> tuple[dict[str, Any], ...]:
+    values = {"person_id": person_id}
+    rows = named_rows(connection.execute(_TURNS, values))
+    if not rows:
+        return ()
+    [near] = named_rows(connection.execute(_NEIGHBOURS, values))
+    lead_id = _between(near["before"], near["after"])
+    return tuple(
+        {
+            "lead_id": lead_id,
+            "country": row["country"],
+            "reached_at": row["reached_at"].isoformat(),
+            "known_at": row["known_at"].isoformat(),
+        }
+        for row in rows
+    )
+
+
+def _between(before: str | None, after: str | None) -> str:
+    """A random id that stands in the order of ids where the person's did."""
+    low = uuid.UUID(before).int if before else -1
+    high = uuid.UUID(after).int if after else 1 << 128
+    room = high - low - 1
+    if room <= 0:
+        raise HandoffError("INTERNAL", f"no id stands between {before} and {after}")
+    return str(uuid.UUID(int=low + 1 + uuid.uuid4().int % room))
+
+
+def _key_of_record(system: str, record_type: str, record_id: str) -> Key | None:
+    if record_type == "email":
+        return None
+    return Key("visitor" if record_type == "visitor" else "record", record_id, system)
+
+
+def _is_given(system: str) -> bool:
+    """Whether the ids of people in `system` are its own, and not made of their addresses."""
+    if system not in catalog.systems("source"):
+        return system not in catalog.systems()
+    return any(
+        path == "@" for named in catalog.source(system).NAMED.values() for _, path in named.places
+    )
