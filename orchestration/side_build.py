@@ -153,7 +153,7 @@ def rebuild_beside(
     copy, and where the warehouse in use was replaced; what loading policies and transforming raise; the warehouse in use is then as it was.
     """
     copy = copy_settings(settings, "rebuild")
-    with _only_build(settings) as teller:
+    with only_build(settings) as teller:
         teller.also = tell
         # Of a build that was killed; it counts against the room.
         discard(copy)
@@ -475,8 +475,9 @@ class _Teller:
 
 
 @contextlib.contextmanager
-def _only_build(settings: Settings) -> Iterator[_Teller]:
-    """Be the one process that builds beside; waits for another's build to end."""
+def only_build(settings: Settings) -> Iterator[_Teller]:
+    """Be the one process that builds beside; waits for another's build to end. What puts another warehouse in the place of the one in use holds
+    it too: a build would bring back what was there."""
     require_home(settings)
     deadline = time.monotonic() + BUILD_WAIT_SECONDS
     with (settings.root / BUILD_LOCK).open("a+", encoding="ascii") as file:

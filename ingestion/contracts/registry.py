@@ -57,6 +57,9 @@ _SUBJECT_FIELDS = dict.fromkeys(RECORD_TABLES, "record_id") | {
     "erasure": "erasure_id",
 }
 
+# What these say is believed for who says it: no door takes them.
+OWN_SOURCES = frozenset({"handoff/erasure"})
+
 _TYPE_PREFIX = "com.handoff."
 _SCHEMA_PREFIX = "urn:handoff:contract:"
 _ENUM_PREFIX = "urn:handoff:enum:"
@@ -212,6 +215,11 @@ def validate_event(event: dict[str, Any], known_systems: Collection[str]) -> lis
     if len(event) > _MOST_ATTRIBUTES:
         message = f"the event has {len(event)} attributes; expected at most {_MOST_ATTRIBUTES}"
         return [Violation("SCHEMA_INVALID", "", f"{message}, with the record's fields under data")]
+    if event.get("source") in OWN_SOURCES:
+        message = (
+            f"{event['source']!r} is a name of Handoff's own; whoever sends an event needs another"
+        )
+        return [Violation("FIELD_MISMATCH", "/source", message)]
     try:
         contract = contract_of(event)
     except HandoffError as error:

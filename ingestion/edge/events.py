@@ -140,7 +140,9 @@ class Events:
         if told["status"] != "decided":
             return told
         entries = await asyncio.to_thread(self._log.read, seq - 1, 1)
-        pushes = await self._decisions.pushes(entries[0].event, received_at)
+        # Of an event that was erased nothing is known any more.
+        is_there = bool(entries) and entries[0].seq == seq
+        pushes = await self._decisions.pushes(entries[0].event, received_at) if is_there else []
         if any(push["status"] == "confirmed" for push in pushes):
             told["status"] = "pushed"
         return told | {"pushes": pushes}

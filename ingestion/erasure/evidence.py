@@ -5,18 +5,20 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, Literal
 
 import orjson
 
 from ingestion.log.encoding import from_microseconds
 from ingestion.log.interface import StoredEvent
+from ingestion.log.sqlite import ERASURE_SOURCE, ERASURE_TYPE
 
 Cause = Literal["asked", "late"]
 ASKED: Cause = "asked"
 LATE: Cause = "late"
-SOURCE = "handoff/erasure"
-TYPE = "com.handoff.erasure"
+SOURCE = ERASURE_SOURCE
+TYPE = ERASURE_TYPE.decode()
 CONTRACT = "urn:handoff:contract:erasure:1.0.0"
 # What one event lists; contracts end an array at 10,000 entries.
 LISTED = 5_000
@@ -28,10 +30,11 @@ def evidence_of(
     *,
     rows: Mapping[tuple[str, str], int] | None = None,
     turns: Sequence[Mapping[str, Any]] = (),
+    erasure_id: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Events that name every event of `events` (as it was, and what is left of it), the rows of the archive by system and resource, and the
     turns the person had; at least one."""
-    erasure_id = str(uuid.uuid4())
+    erasure_id = erasure_id or str(uuid.uuid4())
     lists: list[tuple[str, list[Any]]] = [
         ("events", [_listed(row, left) for row, left in events]),
         (
@@ -52,12 +55,18 @@ def evidence_of(
         yield _event(erasure_id, 0, cause, {})
 
 
+def first_id(erasure_id: str) -> str:
+    """Event id of the first event of an erasure: once the log has it, it has all of them."""
+    return f"{erasure_id}:0"
+
+
 def _listed(row: StoredEvent, left: bytes) -> dict[str, Any]:
     event = orjson.loads(row.payload)
     listed = {
         "seq": row.seq,
         "type": event["type"],
         "is_kept": bool(left),
+        **({"left_hash": sha256(left).hexdigest()} if left else {}),
         "received_at": _instant(from_microseconds(row.received_us)),
     }
     if isinstance(happened := event.get("time"), str):

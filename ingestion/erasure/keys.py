@@ -14,7 +14,9 @@ from ingestion.log.interface import ErasedWhom
 
 _SALT_BYTES = 32
 # Nobody can use the value again for somebody else: whatever comes of it, whenever it happened, is of whom was erased.
-_FOR_EVER: frozenset[Kind] = frozenset({"record", "person"})
+_FOR_EVER: frozenset[Kind] = frozenset({"record"})
+# Values repeat within a batch, and a log may hold any number of them.
+_MOST_KNOWN = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,8 @@ class Key:
 class ErasedKeys:
     """Asks of single values whether they stand for somebody erased.
 
-    A record's id stands for them for ever: the system shows the record until it is deleted there too. An address and a browser do for what
-    happened before the erasure: who writes anew afterwards is somebody new.
+    A record's id stands for them for ever: the system shows the record until it is deleted there too. An address, what is made of one, and
+    a browser do for what happened before the erasure: who writes anew afterwards is somebody new.
     """
 
     whom: ErasedWhom
@@ -40,6 +42,8 @@ class ErasedKeys:
     def is_erased(self, key: Key, at: datetime | int | None) -> bool:
         """Whether `key`, named by something that happened `at` (or in microseconds since 1970; None: not known), is one of them."""
         if key not in self._known:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
             self._known[key] = self.whom.keys.get(hashed(self.whom.salt, key))
         erased_us = self._known[key]
         if erased_us is None:
@@ -52,21 +56,26 @@ class ErasedKeys:
         """The question for one row of `system` that says something of the instant `at`."""
 
         def is_erased(kind: Kind, value: str) -> bool:
-            return self.is_erased(key_of(kind, value, system), at)
+            return any(self.is_erased(key, at) for key in keys_of(kind, value, system))
 
         return is_erased
 
 
-def key_of(kind: Kind, value: str, system: str | None) -> Key:
-    """The key of a value as a row of `system` says it; a person's own word (system handoff) says system:id."""
+def keys_of(kind: Kind, value: str, system: str | None) -> tuple[Key, ...]:
+    """The keys that a value in a row of `system` may be known by; a person's own word (system handoff) says system:id."""
     if kind == "address":
-        return Key(kind, value.strip().lower())
+        return (Key(kind, value.strip().lower()),)
+    if kind == "mailbox":
+        address = value.strip().lower()
+        return Key("address", address), Key(kind, address, system)
     if kind == "person":
-        return Key(kind, value)
-    if system == "handoff" and ":" in value:
+        return (Key(kind, value),)
+    if kind == "stated" or (system == "handoff" and ":" in value):
         whose, _, value = value.partition(":")
-        return Key(kind, value, whose)
-    return Key(kind, value, system)
+        return Key("record", value, whose), Key("made", value, whose)
+    if kind == "record":
+        return Key(kind, value, system), Key("made", value, system)
+    return (Key(kind, value, system),)
 
 
 def ids_by_system(keys: Iterable[Key]) -> dict[str, list[str]]:

@@ -13,9 +13,9 @@ from ingestion.contracts import registry
 from ingestion.contracts.instants import parse_instant
 from ingestion.erasure.evidence import LATE, evidence_of
 from ingestion.erasure.keys import ErasedKeys
-from ingestion.erasure.named import RECORDS, Named, what_is_left
+from ingestion.erasure.named import OF_COLLEAGUES, RECORDS, Named, what_is_left, without_addresses
 from ingestion.errors.catalog import HandoffError
-from ingestion.log.interface import Erasure, StoredEvent
+from ingestion.log.interface import Erasure, QuarantineEntry, Rejection, StoredEvent
 from ingestion.log.owner import open_log, open_reader
 from ingestion.settings import Settings
 
@@ -51,27 +51,30 @@ def without_erased(
 
 
 def event_left(payload: bytes, keys: ErasedKeys) -> bytes | None:
-    """The event without whom `keys` name: empty where it goes, None where it is of no record with people."""
+    """The event without whom `keys` name: empty where it goes, None where this version does not know what it is."""
     event = orjson.loads(payload)
-    named = named_by(event)
-    if named is None:
+    record = record_of(event)
+    if record is None:
         return None
-    data = event["data"]
     happened = event.get("time")
     at = parse_instant(happened) if isinstance(happened, str) else None
-    left = what_is_left(data, named, keys.asking(system_of(event), at))
-    if left is data:
-        return payload
-    return b"" if left is None else orjson.dumps({**event, "data": left})
+    asking = keys.asking(system_of(event), at)
+    left = what_is_left(event["data"], RECORDS[record], asking)
+    if left is None:
+        return b""
+    whole = event if left is event["data"] else {**event, "data": left}
+    if b"@" in payload and record not in OF_COLLEAGUES:
+        whole = without_addresses(whole, asking)
+    return payload if whole == event else orjson.dumps(whole)
 
 
-def named_by(event: dict[str, Any]) -> Named | None:
-    """Where an event names people; None for a record without any, or that this version does not know."""
+def record_of(event: dict[str, Any]) -> str | None:
+    """The record an event carries, None for one that this version does not know."""
     try:
-        named = RECORDS.get(registry.record_of(event["type"]))
+        record = registry.record_of(event["type"])
     except HandoffError:
         return None
-    return named if named is not None and named.places and isinstance(event["data"], dict) else None
+    return record if record in RECORDS and isinstance(event["data"], dict) else None
 
 
 def system_of(event: dict[str, Any]) -> str | None:
@@ -84,10 +87,14 @@ def system_of(event: dict[str, Any]) -> str | None:
 
 
 def rows_left(
-    system: str, named: Named, keys: ErasedKeys | None, rows: Sequence[Extracted]
+    system: str,
+    resource: str,
+    named: Named,
+    keys: ErasedKeys | None,
+    rows: Sequence[Extracted],
 ) -> list[Extracted]:
-    """Polled rows without those about somebody erased."""
-    if keys is None or not named.places:
+    """Polled rows without those about somebody erased, and without their addresses in others."""
+    if keys is None or resource in OF_COLLEAGUES:
         return list(rows)
     return list(_rows_left(system, named, keys, rows))
 
@@ -98,7 +105,42 @@ def _rows_left(
     for row in rows:
         asking = keys.asking(system, row.updated_at)
         left = what_is_left(row.payload, named, asking, row.record_id)
-        if left is row.payload:
-            yield row
-        elif left is not None:
-            yield replace(row, payload=left)
+        if left is not None:
+            left = without_addresses(left, asking)
+            yield row if left == row.payload else replace(row, payload=left)
+
+
+def refused_left(
+    settings: Settings, keys: ErasedKeys | None, entries: Sequence[QuarantineEntry]
+) -> list[QuarantineEntry]:
+    """Kept rejections, those of events about somebody erased without what came, in the log too."""
+    if keys is None:
+        return list(entries)
+    gone = {entry.quarantine_id for entry in entries if _is_about_erased(entry, keys)}
+    if not gone:
+        return list(entries)
+    with contextlib.closing(open_log(settings)) as log:
+        log.erase(Erasure(list(evidence_of([], LATE)), {}, sorted(gone)))
+    return [
+        replace(entry, rejection=emptied(entry.rejection)) if entry.quarantine_id in gone else entry
+        for entry in entries
+    ]
+
+
+def emptied(rejection: Rejection) -> Rejection:
+    """A rejection as the log has it once it was erased."""
+    return replace(
+        rejection, payload=b"", message="", context=None, event_source=None, event_id=None
+    )
+
+
+def _is_about_erased(entry: QuarantineEntry, keys: ErasedKeys) -> bool:
+    try:
+        event = orjson.loads(entry.rejection.payload)
+        return isinstance(event, dict) and event_left(entry.rejection.payload, keys) not in (
+            None,
+            entry.rejection.payload,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, HandoffError):
+        # It was refused for a reason: nothing in it need be what it should be.
+        return False

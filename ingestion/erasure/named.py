@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Document = dict[str, Any]
-# A record's id in its system, an e-mail address, a browser's id, our own id of a person.
-Kind = Literal["record", "address", "visitor", "person"]
+# A record's id in the row's system or with its own (`{"system", "record_id"}`), an e-mail address, one that stands for a record of its own where
+# no id is given, a browser's id, our own id of a person. `made`: a record's id that is made of an address.
+Kind = Literal["record", "stated", "made", "address", "mailbox", "visitor", "person"]
 # Whether a value of a kind stands for somebody who was erased.
 IsErased = Callable[[Kind, str], bool]
 
 # What stands in the place of an address within a text.
 REDACTED = "erased"
+# What may be an address within a text.
+_ADDRESS = re.compile(r"[\w.+'\u2019-]+@[\w-]+(?:\.[\w-]+)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +47,26 @@ def itself(email: str) -> Named:
 
 
 # Canonical records; the system of an id is that of the record, and for the word of a person the one before the colon.
+# Whose own addresses these rows hold: colleagues are nobody's leads.
+OF_COLLEAGUES = frozenset({"rep", "owners", "users", "organization_memberships"})
 RECORDS: Mapping[str, Named] = {
-    "contact": Named((("record", "record_id"), ("address", "email")), is_any=True),
+    "contact": Named(
+        (("record", "record_id"), ("address", "email"), ("stated", "external_ids[]")),
+        is_any=True,
+        least=0,
+    ),
     "account": NOBODY,
     "opportunity": Named((("record", "contact_ids[]"),), is_about=False),
     "activity": Named(
-        (("record", "contact_id"), ("address", "email"), ("visitor", "anonymous_id"))
+        (("record", "contact_id"), ("mailbox", "email"), ("visitor", "anonymous_id"))
     ),
-    "consent": Named((("record", "contact_id"), ("address", "email"))),
+    "consent": Named((("record", "contact_id"), ("mailbox", "email"))),
     "rep": NOBODY,
     "campaign": NOBODY,
     "meeting": Named((("record", "contact_id"),)),
-    "merge": Named((("record", "surviving_id"), ("record", "merged_ids[]")), is_whole=True),
+    "merge": Named((("record", "surviving_id"), ("record", "merged_ids[]"))),
     "stage_change": Named((("record", "contact_id"),)),
-    "receipt": Named((("person", "person_id"), ("record", "record_id"))),
+    "receipt": Named((("person", "person_id"), ("record", "record_id")), is_any=True),
     "erasure": NOBODY,
 }
 
@@ -102,11 +111,25 @@ def redacted(value: Any, addresses: re.Pattern[str]) -> Any:
 
 
 def any_of(texts: set[str]) -> re.Pattern[str]:
-    """Finds any of `texts` (not empty), whole and in any spelling of case."""
+    """Finds any of `texts` (not empty), whole and in any spelling of case: jane@acme.com is not in jane@acme.com.au, nor in mary-jane@acme.com."""
     longest_first = sorted(texts, key=lambda text: (-len(text), text))
-    return re.compile(
-        rf"(?<![\w.+-])(?:{'|'.join(map(re.escape, longest_first))})(?![\w-])", re.IGNORECASE
-    )
+    words = "|".join(map(re.escape, longest_first))
+    return re.compile(rf"(?<![\w.+-])(?<!\w['\u2019])(?:{words})(?![\w-]|\.\w)", re.IGNORECASE)
+
+
+def without_addresses(value: Any, is_erased: IsErased) -> Any:
+    """`value` with every e-mail address in it that stands for somebody erased replaced; itself where there is none."""
+
+    def replaced(found: re.Match[str]) -> str:
+        return REDACTED if is_erased("address", found[0]) else found[0]
+
+    if isinstance(value, str):
+        return _ADDRESS.sub(replaced, value) if "@" in value else value
+    if isinstance(value, dict):
+        return {name: without_addresses(item, is_erased) for name, item in value.items()}
+    if isinstance(value, list):
+        return [without_addresses(item, is_erased) for item in value]
+    return value
 
 
 def _hits(row: Document, path: str, kind: Kind, is_erased: IsErased, own_id: str | None) -> bool:
@@ -118,6 +141,8 @@ def _hits(row: Document, path: str, kind: Kind, is_erased: IsErased, own_id: str
 def _values(node: Any, steps: list[str]) -> list[str]:
     """Every value at the end of a path, as text."""
     if not steps:
+        if isinstance(node, dict) and "record_id" in node:
+            return [f"{node.get('system')}:{node['record_id']}"]
         return [] if node is None or isinstance(node, (dict, list)) else [str(node)]
     if not isinstance(node, dict):
         return []

@@ -159,6 +159,11 @@ class Archive:
         _write_durably(path, lambda target: pq.write_table(table, target, compression="zstd"))
         return Segment(seq, path, cursor, table.num_rows)
 
+    def discard_unfinished(self) -> None:
+        """Delete what appends that were killed have left; the caller holds `writing` of every system."""
+        for path in self.folder.glob("*/*/*.tmp"):
+            path.unlink(missing_ok=True)
+
     def rewrite(
         self, system: str, resource: str, seq: int, payloads: Mapping[int, str | None]
     ) -> None:
@@ -184,6 +189,8 @@ class Archive:
             table.schema.metadata
         )
         unfinished = path.with_suffix(".tmp")
+        # One that a killed append left may be the segment itself under a second name.
+        unfinished.unlink(missing_ok=True)
         _write_file(unfinished, lambda target: pq.write_table(left, target, compression="zstd"))
         unfinished.replace(path)
         sync_to_disk(path.parent)

@@ -16,7 +16,7 @@ from ingestion.contracts import registry
 from ingestion.contracts.columns import ENVELOPE_COLUMNS, Column, Kind, record_columns
 from ingestion.contracts.instants import parse_instant
 from ingestion.contracts.upcasts import outdated, upcast
-from ingestion.erasure.late import erased_keys, without_erased
+from ingestion.erasure.late import erased_keys, refused_left, without_erased
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing import columnar
 from ingestion.landing.bulk_order import keep_bulk_order, read_bulk_order
@@ -89,15 +89,19 @@ def land_events(
         create_system_tables(settings, raw.connection)
         reader = open_reader(settings)
         try:
+            keys = erased_keys(settings)
             beside = _Beside(
-                reader, raw.greatest("seq", [REJECTIONS]), raw.greatest("seq", [OUTCOMES]), schemas
+                reader,
+                raw.greatest("seq", [REJECTIONS]),
+                raw.greatest("seq", [OUTCOMES]),
+                schemas,
+                lambda entries: refused_left(settings, keys, entries),
             )
             # Up to where the log ends now: under steady traffic it never ends.
             end = reader.last_seq()
             through = landed_through(raw.connection)
             stretches, waiting = _stretches(settings, reader, through, end, bulk_limit)
             events = _Events(reader, through, end, stretches, bulk_is_whole=not waiting)
-            keys = erased_keys(settings)
             loads = _Loads(
                 events,
                 beside,
@@ -281,9 +285,15 @@ class _Beside:
     """Reads what was refused, and what became of it when it was taken again, up to where both end now."""
 
     def __init__(
-        self, reader: LogReader, refused: int, outcomes: int, schemas: dict[str, pa.Schema]
+        self,
+        reader: LogReader,
+        refused: int,
+        outcomes: int,
+        schemas: dict[str, pa.Schema],
+        screened: Callable[[list[QuarantineEntry]], list[QuarantineEntry]],
     ) -> None:
         self._reader = reader
+        self._screened = screened
         self._refused, self._refused_end = refused, reader.last_quarantine_id()
         self._outcomes, self._outcomes_end = outcomes, reader.last_outcome_id()
         self._schemas = schemas
@@ -293,7 +303,7 @@ class _Beside:
         pieces: list[tuple[str, pa.Table]] = []
         if self._refused < self._refused_end:
             pieces, self._refused = _read_rejections(
-                self._reader, self._refused, self._schemas[REJECTIONS]
+                self._reader, self._refused, self._schemas[REJECTIONS], self._screened
             )
         while self._outcomes < self._outcomes_end:
             entries = self._reader.read_outcomes(self._outcomes, PARSE_EVENTS)
@@ -403,7 +413,10 @@ def parse_entry(row: StoredEvent) -> LogEntry:
 
 
 def _read_rejections(
-    reader: LogReader, after: int, schema: pa.Schema
+    reader: LogReader,
+    after: int,
+    schema: pa.Schema,
+    screened: Callable[[list[QuarantineEntry]], list[QuarantineEntry]],
 ) -> tuple[list[tuple[str, pa.Table]], int]:
     pieces: list[tuple[str, pa.Table]] = []
     last, count = after, 0
@@ -411,7 +424,7 @@ def _read_rejections(
         entries = reader.read_quarantine(last, min(PARSE_EVENTS, LOAD_EVENTS - count))
         if not entries:
             break
-        pieces.append((REJECTIONS, rejections_table(entries, schema)))
+        pieces.append((REJECTIONS, rejections_table(screened(entries), schema)))
         last = entries[-1].quarantine_id
         count += len(entries)
     return pieces, last

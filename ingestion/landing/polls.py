@@ -139,7 +139,7 @@ def _archive_resource(
         )
         for page in pages:
             # What a system still shows of somebody erased here is not taken up again.
-            waiting += rows_left(system, source.NAMED[resource], keys, page)
+            waiting += rows_left(system, resource, source.NAMED[resource], keys, page)
             fetched += len(page)
             if progress:
                 progress(f"{system}.{resource}", fetched)

@@ -110,6 +110,7 @@ create table if not exists erased_keys (key blob primary key, erased_us integer 
 create table if not exists erasure_salt (salt blob not null) strict;
 """
 ERASURE_TYPE = b"com.handoff.erasure"
+ERASURE_SOURCE = "handoff/erasure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,8 +365,8 @@ class SqliteReader:
                 return ChainReport(0, start - 1, "", start, f"event {start} is missing")
             previous = found[0][0]
         expected = start
-        changed: set[int] = set()
-        named: set[int] = set()
+        changed: dict[int, str] = {}
+        named: dict[int, str] = {}
         while True:
             rows = self._rows(
                 "select seq, key, digest, received_us, payload, payload_hash, chain from events"
@@ -374,7 +375,8 @@ class SqliteReader:
             )
             if not rows:
                 # Whoever can write the file could say that anything was erased: only what the chain says was.
-                if unnamed := changed - named:
+                unnamed = [at for at, found in changed.items() if named.get(at) != found]
+                if unnamed:
                     first = min(unnamed)
                     return ChainReport(
                         first - 1 - start,
@@ -394,7 +396,7 @@ class SqliteReader:
                 if seq != expected:
                     reason = f"event {expected} is missing"
                 elif not is_intact and seq in erased:
-                    changed.add(seq)
+                    changed[seq] = sha256(payload).hexdigest() if payload else ""
                     if chain_link(previous, seq, received, key, payload_hash) != chain:
                         reason = "the hash chain is broken here"
                 elif not is_intact:
@@ -408,7 +410,7 @@ class SqliteReader:
                     return ChainReport(good - start, good, previous.hex(), expected, reason)
                 previous = chain
                 if is_intact and ERASURE_TYPE in payload:
-                    named |= _seqs_erased_by(payload)
+                    named |= _left_by(payload)
             if progress is not None:
                 progress(expected - start, max(last, expected) - start)
 
@@ -427,11 +429,12 @@ def _fault(did: str, path: Path, error: Exception) -> HandoffError:
     return HandoffError(code, f"the event log cannot {did} {path}: {error}")
 
 
-def _seqs_erased_by(payload: bytes) -> set[int]:
+def _left_by(payload: bytes) -> dict[int, str]:
+    """What an erasure says is left of the events it names: a hash, or nothing."""
     event = orjson.loads(payload)
-    if event.get("type") != ERASURE_TYPE.decode():
-        return set()
-    return {each["seq"] for each in event["data"].get("events") or ()}
+    if (event.get("type"), event.get("source")) != (ERASURE_TYPE.decode(), ERASURE_SOURCE):
+        return {}
+    return {each["seq"]: each.get("left_hash") or "" for each in event["data"].get("events") or ()}
 
 
 def _matches(payload: bytes, key: bytes, digest: bytes) -> bool:
@@ -867,6 +870,9 @@ class SqliteLog:
                 "update quarantine_outcomes set message = null where quarantine_id = ?",
                 (quarantine_id,),
             )
+        if erasure.quarantine_ids:
+            # Entries that moved between its pages are in none of them any more, and still on the disk.
+            connection.execute("reindex quarantine_events")
         if erasure.whom is None:
             return
         connection.execute(

@@ -113,10 +113,11 @@ def _probe(outbox: Outbox, name: str) -> list[Due]:
 
 def body_of(outbox: Outbox, due: Due, subscriber: Subscriber) -> tuple[bytes, str | None]:
     """What is sent, and its trace parent; raises PAYLOAD_TOO_LARGE, and MESSAGE_UNKNOWN when it has been deleted."""
-    [(data, personal, consented, happened_us, trace_parent)] = outbox.rows(
+    found = outbox.rows(
         "select data, personal, consented, happened_us, trace_parent from messages where message_id = ?",
         due.message_id,
     )
+    data, personal, consented, happened_us, trace_parent = found[0] if found else (None,) * 5
     if data is None:
         raise HandoffError("MESSAGE_UNKNOWN", f"the content of {due.message_id} is kept no longer")
     told = orjson.loads(data)
@@ -251,6 +252,9 @@ def _failed(
 
 def _keep_attempt(outbox: Outbox, ended: Ended, outcome: str) -> None:
     due, answer = ended.due, ended.answer
+    if not outbox.rows("select 1 from deliveries where delivery_id = ?", due.delivery_id):
+        # Erased while it was under way.
+        return
     outbox.connection.execute(
         "insert into attempts (delivery_id, subscriber, kind, message_id, number, started_us, seconds, outcome, code, status, "
         "detail, answer) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

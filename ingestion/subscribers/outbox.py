@@ -153,6 +153,8 @@ class Outbox:
             self.connection.execute("pragma journal_mode = wal")
             # What is told and what was delivered are commits that survive a power cut, as in the event log.
             self.connection.execute("pragma synchronous = full")
+            # What is deleted here names people: it is overwritten.
+            self.connection.execute("pragma secure_delete = on")
             with self.transaction():
                 self.connection.execute(SCHEMA)
         except (apsw.Error, OSError) as error:
@@ -308,8 +310,6 @@ class Outbox:
     def erase(self, subjects: Collection[str]) -> list[str]:
         """Delete all that was told of these people and all that waits to be, from the disk too; returns the subscribers that were told of them."""
         told: set[str] = set()
-        # Deleted content is overwritten, in the pages as in the log of the file.
-        self.connection.execute("pragma secure_delete = on")
         with self.transaction():
             for subject in subjects:
                 told.update(
@@ -325,6 +325,8 @@ class Outbox:
                 )
                 for table in ("deliveries", "messages"):
                     self.connection.execute(f"delete from {table} where subject = ?", (subject,))
+        # What was deleted before that was so, and what moved between pages.
+        self.connection.execute("vacuum")
         with contextlib.suppress(apsw.BusyError):
             self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         return sorted(told)

@@ -88,4 +88,6 @@ def _print(erased: Erased) -> None:
         print("  searched          every file below the home; nothing is left")
     for remnant in erased.remnants:
         where = remnant.path if remnant.table is None else f"{remnant.path} {remnant.table}"
-        print(f"  STILL THERE       {where}: {remnant.count}")
+        print(f"  STILL THERE       {where}: {remnant.problem or remnant.count}")
+    if erased.remnants:
+        print("Take that away, and say the same again: it searches once more.")

@@ -11,18 +11,16 @@ import orjson
 
 from ingestion.connectors import catalog
 from ingestion.contracts import registry
-from ingestion.erasure.late import system_of
-from ingestion.erasure.named import RECORDS, Named, any_of, redacted, what_is_left
+from ingestion.erasure.late import record_of, system_of
+from ingestion.erasure.named import OF_COLLEAGUES, RECORDS, Named, any_of, redacted, what_is_left
 from ingestion.landing.archive import hash_of
 from ingestion.landing.warehouse import has_table
-from ingestion.log.interface import LogReader, StoredEvent
+from ingestion.log.interface import LogReader, QuarantineEntry, Rejection, StoredEvent
 from orchestration.erasure.person import Person
 
 if TYPE_CHECKING:
     import duckdb
 
-# Whose own addresses these are: colleagues, not leads.
-_OF_COLLEAGUES = frozenset({"rep", "owners", "users", "organization_memberships"})
 _QUARANTINE_PAGE = 1_000
 
 
@@ -37,12 +35,18 @@ class Left:
 @dataclass(slots=True)
 class Found:
     """What goes: of the log by seq what is left (empty: nothing), kept rejections, and rows of the archive by (system, resource, segment) and
-    row_hash. `done` are events that a run which died has taken from the log, and not from the warehouse."""
+    row_hash. `done` and `emptied` are events and rejections that have gone from the log, and may not have from the warehouse."""
 
     events: dict[int, tuple[StoredEvent, bytes]] = field(default_factory=dict)
     done: dict[int, StoredEvent] = field(default_factory=dict)
     quarantine_ids: list[int] = field(default_factory=list)
+    emptied: list[QuarantineEntry] = field(default_factory=list)
     rows: dict[tuple[str, str, int], dict[int, Left | None]] = field(default_factory=dict)
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is nothing to be taken from log and archive."""
+        return not (self.events or self.quarantine_ids or self.rows)
 
     @property
     def row_counts(self) -> dict[tuple[str, str], int]:
@@ -65,7 +69,7 @@ class Found:
 def find_all(connection: duckdb.DuckDBPyConnection, reader: LogReader, person: Person) -> Found:
     """Everything about `person` in what has landed in the warehouse, and in the quarantine of the log."""
     found = Found()
-    addresses = any_of(set(person.addresses)) if person.addresses else None
+    addresses = any_of(set(person.spellings)) if person.addresses else None
     for record, named in RECORDS.items():
         if not has_table(connection, "raw_events", registry.RECORD_TABLES[record]):
             continue
@@ -84,9 +88,7 @@ def find_all(connection: duckdb.DuckDBPyConnection, reader: LogReader, person: P
                 connection, system, resource, named, person, addresses
             ):
                 found.rows.setdefault((system, resource, segment), {})[row_hash] = row_left
-    texts = any_of(set(person.texts)) if person.texts else None
-    if texts is not None:
-        found.quarantine_ids = list(_refused(reader, texts))
+    _find_refused(reader, person, found)
     return found
 
 
@@ -105,7 +107,7 @@ def _event_left(
     if data is None:
         return b""
     left: Any = event if data is event["data"] else {**event, "data": data}
-    if addresses is not None and record not in _OF_COLLEAGUES:
+    if addresses is not None and record not in OF_COLLEAGUES:
         left = redacted(left, addresses)
     return None if left == event else orjson.dumps(left)
 
@@ -114,8 +116,9 @@ def _candidates_in_events(
     connection: duckdb.DuckDBPyConnection, record: str, named: Named, person: Person
 ) -> list[int]:
     """Events of a record that may name the person: by the columns that name people, or by an address in any of its texts."""
-    ids = {"record": _values(person, "record"), "visitor": _values(person, "visitor")}
-    ids |= {"address": list(person.addresses), "person": list(person.person_ids)}
+    ids = {kind: _values(person, kind) for kind in ("record", "address", "visitor", "person")}
+    ids["stated"] = ids["record"]
+    ids["mailbox"] = sorted({*ids["address"], *_values(person, "mailbox")})
     conditions: list[str] = []
     values: list[Any] = []
     for kind, place in named.places:
@@ -124,15 +127,16 @@ def _candidates_in_events(
             conditions.append(f"regexp_matches({column}::varchar, ?)")
             values.append(_within_json(ids[kind]))
         else:
-            conditions.append(f"lower({column}) in (select unnest(?::varchar[]))")
+            conditions.append(f"lower(trim({column})) in (select unnest(?::varchar[]))")
             values.append([each.lower() for each in ids[kind]])
         if record == "merge":
             # A person's word names records as system:id.
             conditions.append(f"regexp_matches({column}::varchar, ?)")
             values.append(_within_json(ids[kind]))
-    if person.addresses and record not in _OF_COLLEAGUES:
-        conditions.append("regexp_matches(lower(events::varchar), ?)")
-        values.append("|".join(re.escape(each) for each in person.addresses))
+    if person.addresses and record not in OF_COLLEAGUES:
+        # As JSON: a row as text puts a backslash before each apostrophe.
+        conditions.append("regexp_matches(lower(to_json(events)::varchar), ?)")
+        values.append("|".join(re.escape(each) for each in person.spellings))
     if not conditions:
         return []
     table = registry.RECORD_TABLES[record]
@@ -154,7 +158,8 @@ def _rows_left(
     """Segment, row_hash and what is left of each row that names the person."""
     ids = [key.value for key in person.keys if key.kind == "record" and key.system == system]
     looked_for = _within_json(ids) if ids and named.places else None
-    address = "|".join(re.escape(each) for each in person.addresses)
+    mailboxes = {key.value for key in person.keys if key.kind == "mailbox" and key.system == system}
+    address = "|".join(re.escape(each) for each in sorted({*person.spellings, *mailboxes}))
     conditions: list[str] = []
     values: list[Any] = []
     if looked_for is not None:
@@ -162,7 +167,7 @@ def _rows_left(
             "record_id in (select unnest(?::varchar[])) or regexp_matches(payload::varchar, ?)"
         )
         values += [ids, looked_for]
-    if address and resource not in _OF_COLLEAGUES:
+    if address and resource not in OF_COLLEAGUES:
         conditions.append("regexp_matches(lower(payload::varchar), ?)")
         values.append(address)
     if not conditions:
@@ -177,7 +182,7 @@ def _rows_left(
         for segment, row_hash, record_id, is_deleted, payload in rows:
             row = orjson.loads(payload)
             left: Any = what_is_left(row, named, asking, record_id)
-            if left is not None and addresses is not None and resource not in _OF_COLLEAGUES:
+            if left is not None and addresses is not None and resource not in OF_COLLEAGUES:
                 left = redacted(left, addresses)
             if left is None:
                 yield segment, row_hash, None
@@ -186,16 +191,33 @@ def _rows_left(
                 yield segment, row_hash, Left(text.decode(), hash_of(record_id, is_deleted, text))
 
 
-def _refused(reader: LogReader, texts: re.Pattern[str]) -> Iterator[int]:
-    """Kept rejections that hold any of the texts."""
+def _find_refused(reader: LogReader, person: Person, found: Found) -> None:
+    """Kept rejections that hold any of the person's texts, or are of an event that names them; and those that are empty already."""
+    texts = any_of(set(person.texts)) if person.texts else None
     after = 0
     while entries := reader.read_quarantine(after, _QUARANTINE_PAGE):
         after = entries[-1].quarantine_id
         for entry in entries:
-            kept = entry.rejection
-            told = (kept.payload.decode("utf-8", "replace"), kept.message, kept.context, kept.event_id, kept.event_source)  # fmt: skip
-            if any(texts.search(text) for text in told if text):
-                yield entry.quarantine_id
+            if not entry.rejection.payload:
+                found.emptied.append(entry)
+            elif _is_of(entry.rejection, person, texts):
+                found.quarantine_ids.append(entry.quarantine_id)
+
+
+def _is_of(kept: Rejection, person: Person, texts: re.Pattern[str] | None) -> bool:
+    told = [kept.payload.decode("utf-8", "replace"), kept.message, kept.context, kept.event_id, kept.event_source]  # fmt: skip
+    try:
+        event = orjson.loads(kept.payload)
+        # Without escapes.
+        told.append(orjson.dumps(event).decode())
+        if isinstance(event, dict) and (record := record_of(event)) is not None:
+            asking = person.asking(system_of(event))
+            if what_is_left(event["data"], RECORDS[record], asking) != event["data"]:
+                return True
+    except (ValueError, KeyError, TypeError, AttributeError):
+        # It was refused for a reason: nothing in it need be what it should be.
+        pass
+    return texts is not None and any(texts.search(text) for text in told if text)
 
 
 def _values(person: Person, kind: str) -> list[str]:

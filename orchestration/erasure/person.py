@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from ingestion.connectors import catalog
-from ingestion.erasure.keys import Key, key_of
+from ingestion.erasure.keys import Key, keys_of
 from ingestion.erasure.named import IsErased, Kind
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.warehouse import connect
@@ -20,47 +21,50 @@ if TYPE_CHECKING:
 
 # Shorter ids stand for other things as well: a search for their characters finds those.
 SEARCHED_CHARACTERS = 12
+SEARCHED_DIGITS = 7
 
-# What the person's records say they are reached by, as it was typed and as it links.
+# What the person's records are reached by, in every spelling; what is no address and no number is reached by nobody ("none", "n/a").
 _IDENTIFIERS = """
     with own as (
-        select * from intermediate.int_identity__identifiers
+        select distinct identifier_type, identifier_value as linking_value from intermediate.int_identity__identifiers
         where record_key in (select record_key from records) and identifier_type in ('email', 'phone')
+        union
+        select normal.identifier_type, normal.linking_value
+        from intermediate.int_contacts__versions as versions
+        inner join intermediate.int_identifiers__normalized as normal
+            on (normal.identifier_type = 'email' and normal.raw_value = versions.email)
+            or (normal.identifier_type = 'phone' and normal.raw_value = versions.phone)
+        where versions.record_key in (select record_key from records) and normal.linking_value is not null
     ),
-    stated as (
-        select 'email' as identifier_type, lower(trim(email)) as spelling from intermediate.int_contacts__versions
-        where record_key in (select record_key from records) and email is not null
+    others as (
+        select identifier_type, identifier_value as linking_value from intermediate.int_identity__identifiers
+        where record_key not in (select record_key from records) and identifier_type in ('email', 'phone')
         union
-        select 'phone', trim(phone) from intermediate.int_contacts__versions
-        where record_key in (select record_key from records) and phone is not null
-        union
-        select 'email', record_id from records where record_type = 'email'
-        union
-        select 'email', lower(trim(email)) from staging.stg_events__activities
-        where email is not null and (system, contact_id) in (select (system, record_id) from records)
-        union
-        select 'email', lower(trim(email)) from staging.stg_events__consents
-        where email is not null and (system, contact_id) in (select (system, record_id) from records)
-        union
-        select identifier_type, identifier_value from own
+        select normal.identifier_type, normal.linking_value
+        from intermediate.int_contacts__versions as versions
+        inner join intermediate.int_identifiers__normalized as normal
+            on (normal.identifier_type = 'email' and normal.raw_value = versions.email)
+            or (normal.identifier_type = 'phone' and normal.raw_value = versions.phone)
+        where versions.record_key not in (select record_key from records)
+            and normal.linking_value in (select linking_value from own)
     ),
-    linked as (
-        select stated.*, coalesce(normal.linking_value, stated.spelling) as linking_value
-        from stated left join intermediate.int_identifiers__normalized as normal
-            on stated.identifier_type = normal.identifier_type and lower(trim(normal.raw_value)) = stated.spelling
+    spelled as (
+        select identifier_type, linking_value, linking_value as spelling from own
+        union
+        select normal.identifier_type, normal.linking_value, lower(trim(normal.raw_value))
+        from intermediate.int_identifiers__normalized as normal
+        inner join own using (identifier_type, linking_value)
     )
-    select distinct
+    select
         identifier_type,
         spelling,
-        linking_value in (
-            select identifier_value from intermediate.int_identity__identifiers
-            where record_key not in (select record_key from records) and identifier_type in ('email', 'phone')
-        ) or spelling in (
-            select lower(trim(email)) from intermediate.int_contacts__versions
-            where record_key not in (select record_key from records) and email is not null
+        exists (
+            select 1 from others
+            where others.identifier_type = spelled.identifier_type and others.linking_value = spelled.linking_value
         ) as is_shared,
-        spelling in (select lower(email) from marts.dim_reps where email is not null) as is_of_rep
-    from linked
+        exists (select 1 from marts.dim_reps where lower(email) = spelling) as is_of_rep
+    from spelled
+    where spelling <> ''
     order by all
 """
 
@@ -79,8 +83,8 @@ _NEIGHBOURS = """
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whom to erase. `records` are (system, record type, id); `addresses` and `phones` are theirs alone, in lower case; `kept` are those that
-    others are reached by too, and stay; `person_ids` are ours of today and before; `turns` are as erasure events have them."""
+    """Whom to erase. `records` are (system, record type, id), those we made and nobody polled among them; `addresses` and `phones` are theirs
+    alone, in lower case; `kept` are those that others are reached by too, and stay; `person_ids` are ours of today and before; `turns` are as erasure events have them."""
 
     person_id: str
     records: tuple[tuple[str, str, str], ...]
@@ -94,32 +98,40 @@ class Person:
     def keys(self) -> frozenset[Key]:
         """Everything that stands for them in a record or a row."""
         return frozenset(
-            {key for record in self.records if (key := _key_of_record(*record)) is not None}
+            {_key_of_record(*record) for record in self.records}
             | {Key("address", address) for address in self.addresses}
             | {Key("person", person_id) for person_id in self.person_ids}
         )
 
     @property
     def keys_to_remember(self) -> frozenset[Key]:
-        """Those by which what comes in later is known as theirs; an id that is made of an address says no more than the address, which may
-        come back."""
+        """Those by which what comes in later is known as theirs; an id that is made of an address stands for them no longer than that."""
         return frozenset(
-            key for key in self.keys if key.kind != "record" or _is_given(str(key.system))
+            key
+            if key.kind != "record" or _is_given(str(key.system))
+            else Key("made", key.value, key.system)
+            for key in self.keys
         )
+
+    @property
+    def spellings(self) -> frozenset[str]:
+        """Their addresses as they may stand in a text: also within the address of a page."""
+        return frozenset({*self.addresses, *(quote(each).lower() for each in self.addresses)})
 
     @property
     def texts(self) -> frozenset[str]:
         """Every text of them that stands for nobody else, to be looked for."""
         ids = {record_id for _, _, record_id in self.records} | set(self.person_ids)
         long_ids = {each.lower() for each in ids if len(each) >= SEARCHED_CHARACTERS}
-        return frozenset({*self.addresses, *self.phones, *long_ids} - set(self.kept))
+        numbers = {each for each in self.phones if len(each) >= SEARCHED_DIGITS}
+        return frozenset({*self.spellings, *numbers, *long_ids} - set(self.kept))
 
     def asking(self, system: str | None) -> IsErased:
         """Whether a value in a row of `system` stands for them."""
         keys = self.keys
 
         def is_erased(kind: Kind, value: str) -> bool:
-            return key_of(kind, value, system) in keys
+            return not keys.isdisjoint(keys_of(kind, value, system))
 
         return is_erased
 
@@ -142,6 +154,12 @@ def _person(connection: duckdb.DuckDBPyConnection, person_id: str) -> Person:
     records = connection.execute(
         "select system, record_type, record_id from records order by all"
     ).fetchall()
+    # Leads that we have made in a CRM and not polled since are known by their receipts alone.
+    made = connection.execute(
+        "select distinct system, lower(object), record_id from marts.fct_pushes where person_id = ? and object <> 'Task' "
+        "and record_id is not null and (system, record_id) not in (select (system, record_id) from records) order by all",
+        [person_id],
+    ).fetchall()
     found = named_rows(connection.execute(_IDENTIFIERS))
     ours = connection.execute(
         "select distinct person_id from marts.entity_map where record_key in (select record_key from records) and person_id not in "
@@ -152,7 +170,7 @@ def _person(connection: duckdb.DuckDBPyConnection, person_id: str) -> Person:
     alone = [row for row in found if row["spelling"] not in kept]
     return Person(
         person_id,
-        tuple(records),
+        tuple(sorted({*records, *made})),
         tuple(row["spelling"] for row in alone if row["identifier_type"] == "email"),
         tuple(row["spelling"] for row in alone if row["identifier_type"] == "phone"),
         kept,
@@ -189,10 +207,9 @@ def _between(before: str | None, after: str | None) -> str:
     return str(uuid.UUID(int=low + 1 + uuid.uuid4().int % room))
 
 
-def _key_of_record(system: str, record_type: str, record_id: str) -> Key | None:
-    if record_type == "email":
-        return None
-    return Key("visitor" if record_type == "visitor" else "record", record_id, system)
+def _key_of_record(system: str, record_type: str, record_id: str) -> Key:
+    kinds: dict[str, Kind] = {"email": "mailbox", "visitor": "visitor"}
+    return Key(kinds.get(record_type, "record"), record_id, system)
 
 
 def _is_given(system: str) -> bool:

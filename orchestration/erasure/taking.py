@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import orjson
 
 from ingestion.connectors import catalog
 from ingestion.contracts import registry
-from ingestion.erasure.evidence import ASKED, evidence_of
+from ingestion.erasure.evidence import ASKED, SOURCE, evidence_of, first_id
 from ingestion.erasure.keys import whom
+from ingestion.erasure.named import any_of
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.archive import Archive
 from ingestion.landing.events import to_tables
@@ -19,33 +21,41 @@ from ingestion.outbound.receipts import open_sends
 from ingestion.settings import Settings
 from ingestion.subscribers.outbox import Outbox
 from orchestration.erasure.found import Found
+from orchestration.erasure.journal import Begun
 from orchestration.erasure.person import Person
 from orchestration.subscribers import outbox_path
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
     import duckdb
 
 
-def take_from_log(settings: Settings, person: Person, found: Found, at: datetime) -> None:
-    """Empty the events and rejections, remember by what the person is known again, and say in the log what went; nothing where a run that
-    died has done it."""
-    with contextlib.closing(open_reader(settings)) as reader:
-        known = reader.erased()
-    remembered = whom(person.keys_to_remember, at, known)
-    is_done = known is not None and remembered.keys.keys() <= known.keys.keys()
-    if is_done and not found.events and not found.quarantine_ids and not found.rows:
-        return
-    gone = [found.events[seq] for seq in sorted(found.events)]
+def take_from_log(settings: Settings, begun: Begun, found: Found) -> None:
+    """Empty the events and rejections, remember by what the person is known again, and say in the log what went; a run that died may have
+    done some of it."""
     with contextlib.closing(open_log(settings)) as log:
+        is_told = log.contains(SOURCE, first_id(begun.erasure_id))
+        gone = [found.events[seq] for seq in sorted(found.events)]
+        if is_told and not gone and not found.quarantine_ids:
+            return
+        evidence = (
+            evidence_of(gone, ASKED)
+            if is_told
+            else evidence_of(
+                gone,
+                ASKED,
+                rows=found.row_counts,
+                turns=begun.person.turns,
+                erasure_id=begun.erasure_id,
+            )
+        )
         log.erase(
             Erasure(
-                list(evidence_of(gone, ASKED, rows=found.row_counts, turns=person.turns)),
+                list(evidence),
                 {row.seq: left for row, left in gone},
                 found.quarantine_ids,
-                remembered,
+                whom(begun.person.keys_to_remember, begun.begun_at, log.erased()),
             )
         )
 
@@ -53,12 +63,11 @@ def take_from_log(settings: Settings, person: Person, found: Found, at: datetime
 def take_from_archive(
     settings: Settings, connection: duckdb.DuckDBPyConnection, found: Found
 ) -> None:
-    """Rewrite the segments, and the rows that the warehouse has of them."""
+    """Rewrite the segments, and the rows that the warehouse has of them; the caller holds the archive's `writing` of every system."""
     archive = Archive(settings.archive_dir)
     for (system, resource, segment), changed in sorted(found.rows.items()):
         payloads = {row: None if left is None else left.payload for row, left in changed.items()}
-        with archive.writing(system):
-            archive.rewrite(system, resource, segment, payloads)
+        archive.rewrite(system, resource, segment, payloads)
         table = f"raw_{system}.{resource}"
         for row_hash, left in changed.items():
             where = f"where segment = {segment} and row_hash = {row_hash}"
@@ -90,11 +99,17 @@ def take_from_raw_events(connection: duckdb.DuckDBPyConnection, found: Found) ->
             + " from left_of_events where events.seq = left_of_events.seq"
         )
         connection.unregister("left_of_events")
-    connection.execute(
-        "update raw_events.rejections set payload = '', message = '', event_source = null, event_id = null "
-        "where seq in (select unnest(?::bigint[]))",
-        [found.quarantine_ids],
-    )
+    rejections: dict[int, tuple[str, str | None, str | None]] = {
+        quarantine_id: ("", None, None) for quarantine_id in found.quarantine_ids
+    }
+    for entry in found.emptied:
+        kept = entry.rejection
+        rejections[entry.quarantine_id] = (kept.message, kept.event_source, kept.event_id)
+    for quarantine_id, values in rejections.items():
+        connection.execute(
+            "update raw_events.rejections set payload = '', message = ?, event_source = ?, event_id = ? where seq = ?",
+            [*values, quarantine_id],
+        )
     connection.execute(
         "update raw_events.rejection_outcomes set message = null where quarantine_id in (select unnest(?::bigint[]))",
         [found.quarantine_ids],
@@ -126,14 +141,16 @@ def require_nothing_in_flight(settings: Settings, person: Person) -> list[Path]:
     return plans
 
 
+def forget_in_flight(settings: Settings) -> None:
+    """Delete what is remembered of the receipts read: it names the newest of them, and is made again."""
+    for path in settings.plans_dir.glob(".in_flight-*.json"):
+        path.unlink(missing_ok=True)
+
+
 def _plans_of(folder: Path, person: Person) -> list[Path]:
-    needles = [each.encode() for each in (*person.texts, *person.person_ids)]
+    texts = any_of({*person.texts, *person.person_ids})
     return [
         path
         for path in sorted(folder.glob("*-*.json"))
-        if _holds(path.read_bytes().lower(), needles)
+        if texts.search(orjson.dumps(orjson.loads(path.read_bytes())).decode())
     ]
-
-
-def _holds(content: bytes, needles: Sequence[bytes]) -> bool:
-    return any(needle in content for needle in needles)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -22,6 +23,7 @@ from hypothesis.stateful import (
 from scipy.cluster.hierarchy import DisjointSet
 
 from tests.property.dbt_models import Models
+from tests.property.erased_people import Erasures, left_at_once
 from tests.property.people_split import assert_split_right
 
 MODELS = (
@@ -66,7 +68,8 @@ MERGE = {
     "received_at": "timestamptz", "seq": "bigint", "load_id": "varchar",
 }  # fmt: skip
 MENTION = {
-    "system": "varchar", "contact_id": "varchar", "email": "varchar", "received_at": "timestamptz", "load_id": "varchar",
+    "system": "varchar", "contact_id": "varchar", "email": "varchar", "received_at": "timestamptz", "seq": "bigint",
+    "load_id": "varchar",
 }  # fmt: skip
 NOTHING = {**CONTACT, **MERGE, **MENTION, "who_id": "varchar", "contact_ids": "varchar", "attendee_email": "varchar"}  # fmt: skip
 TOLD = {
@@ -140,6 +143,7 @@ class Histories(RuleBasedStateMachine):
         self.waiting: list[tuple[str, dict[str, Any]]] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.is_settled = False
+        self.erasures = Erasures()
         self._make([*MODELS[:2], "int_identity__references", *MODELS[2:]])
 
     @rule(
@@ -223,6 +227,43 @@ class Histories(RuleBasedStateMachine):
         self.is_settled = False
         self._died()
 
+    @rule(record=st.sampled_from(RECORDS), hour=st.integers(0, 60))
+    def erase(self, record: Record, hour: int) -> None:
+        """Whoever the record is of now goes, with all that was told of them, and the rest is built anew."""
+        self.batch(0)
+        group = self._group_of(record)
+        if not group:
+            return
+        until = datetime.fromisoformat(instant(hour))
+        keys = self.erasures.erase(group, self.events, until, EMAILS)
+        kept = []
+        for table, event in self.events:
+            left = left_at_once((table, event), keys)
+            if left is not None:
+                kept.append((table, left))
+            if left is None:
+                self.models.connection.execute(
+                    f"delete from staging.{table} where seq = ?", [event["seq"]]
+                )
+            elif left is not event:
+                self.models.connection.execute(
+                    f"update staging.{table} set external_ids = ? where seq = ?",
+                    [left["external_ids"], event["seq"]],
+                )
+        self.events = kept
+        self.since, self.since_hour = "", None
+        self._make(MODELS, full_refresh=True)
+        self.since, self.since_hour = f"{self.load:06}", self.hour
+        assert not self._group_of(record)
+
+    @invariant()
+    def nobody_comes_back(self) -> None:
+        if self.is_settled and self.erasures.known is not None:
+            found = self.models.connection.execute(
+                "select system, record_id from intermediate.int_identity__people where record_type <> 'email'"
+            ).fetchall()
+            assert self.erasures.gone.isdisjoint(found)
+
     @invariant()
     def it_is_as_the_events_read(self) -> None:
         if not self.is_settled:
@@ -285,8 +326,10 @@ class Histories(RuleBasedStateMachine):
             "occurred_at": instant(hour),
             "seq": self.seq,
         }
-        self.waiting.append((table, event))
-        self.events.append((table, {**event, "hour": hour}))
+        left = self.erasures.left_later((table, event), datetime.fromisoformat(instant(hour)))
+        if left is not None:
+            self.waiting.append((table, left))
+            self.events.append((table, {**left, "hour": hour}))
 
     def _land(self, hours: int) -> None:
         self.hour += hours
@@ -312,6 +355,15 @@ class Histories(RuleBasedStateMachine):
             as_of=instant(self.hour),
         )
         self.models.run(models, full_refresh=full_refresh)
+
+    def _group_of(self, record: Record) -> set[Record]:
+        """All records of whoever this one is of."""
+        rows = self.models.connection.execute(
+            "select system, record_type, record_id from intermediate.int_identity__people where person_id in "
+            "(select person_id from intermediate.int_identity__people where (system, record_type, record_id) = ($1, $2, $3))",
+            record,
+        ).fetchall()
+        return set(rows)
 
     def _contents(self) -> dict[str, list[Any]]:
         return {
@@ -442,6 +494,15 @@ class Forgetting(Histories):
         self.since, self.since_hour = f"{self.load:06}", self.hour
 
 
+class LettingIn(Histories):
+    """The control of erasures: what is told later of whom was erased comes in."""
+
+    def _tell(self, table: str, hour: int, told: dict[str, Any]) -> None:
+        known, self.erasures.known = self.erasures.known, None
+        super()._tell(table, hour, told)
+        self.erasures.known = known
+
+
 class KnowingNow(Histories):
     """The control of what was known: only what records say now is remembered."""
 
@@ -484,7 +545,7 @@ def test_any_history_ends_as_one_build_from_scratch() -> None:
     _told(Histories, 6, 30)
 
 
-@pytest.mark.parametrize("machine", [Forgetting, KnowingNow])
+@pytest.mark.parametrize("machine", [Forgetting, KnowingNow, LettingIn])
 def test_what_is_forgotten_is_found(machine: type[Histories]) -> None:
     with pytest.raises((AssertionError, ExceptionGroup)):
         _told(machine, 30, 30)

@@ -61,7 +61,7 @@ def test_a_world_has_as_many_rows_as_it_says_in_the_order_they_came_in() -> None
 
 
 def test_every_stage_has_something_to_do() -> None:
-    assert set(_rows(WORLD)) == set(RECORD_TABLES.values()) - {"receipts"}
+    assert set(_rows(WORLD)) == set(RECORD_TABLES.values()) - {"receipts", "erasures"}
 
 
 def test_the_shares_a_world_states_are_those_it_has() -> None:

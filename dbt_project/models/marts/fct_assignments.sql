@@ -16,34 +16,34 @@ with leads as (
 )
 
 select
-    leads.assignment_id,
+    assignment_id,
     -- Whatever versions of the policies decided: a new version must not make every rep's old calls anew.
-    {{ guid(["'task'", 'leads.person_id', 'leads.crossing_number']) }} as task_key,
-    leads.mql_id,
-    leads.person_id,
-    leads.account_id,
-    leads.rep_id,
-    leads.routing_version,
-    leads.territory,
+    {{ guid(["'task'", 'person_id', 'crossing_number']) }} as task_key,
+    mql_id,
+    person_id,
+    account_id,
+    rep_id,
+    routing_version,
+    territory,
     cast(to_json(
         list_filter(
             [
-                leads.placement,
+                placement,
                 case
-                    when leads.turn_rep_id is not null
+                    when turn_rep_id is not null
                         then
-                            'pool of ' || leads.member_count || ' by weight: turn ' || leads.turn || ' is ' || leads.rep_name
-                            || ' (share ' || cast(round(100 * leads.weight / leads.total_weight) as bigint) || '%)'
-                    when leads.rep_id is not null
-                        then 'nobody serves the territory: fallback ' || leads.fallback_rep_name
+                            'pool of ' || member_count || ' by weight: turn ' || turn || ' is ' || rep_name
+                            || ' (share ' || cast(round(100 * weight / total_weight) as bigint) || '%)'
+                    when rep_id is not null
+                        then 'nobody serves the territory: fallback ' || fallback_rep_name
                     else 'nobody serves the territory and no fallback is set: unassigned'
                 end
             ],
             lambda step: step is not null
         )
     ) as varchar) as reason_path,
-    leads.sla_minutes,
-    leads.known_at as assigned_at,
-    leads.known_at + to_minutes(leads.sla_minutes) as sla_due_at,
+    sla_minutes,
+    known_at as assigned_at,
+    known_at + to_minutes(sla_minutes) as sla_due_at,
 from leads
-where not leads.is_erased
+where not is_erased

@@ -33,8 +33,8 @@ NAMED: Mapping[str, Named] = {
     "deals": replace(_ASSOCIATED, is_about=False),
     **dict.fromkeys(("calls", "emails", "meetings", "notes", "tasks"), _ASSOCIATED),
     "events": Named((("record", "objectId"),)),
-    "email_events": Named((("record", "contactId"), ("address", "recipient"))),
-    "form_submissions": Named((("record", "contactId"), ("address", "email"))),
+    "email_events": Named((("record", "contactId"), ("mailbox", "recipient"))),
+    "form_submissions": Named((("record", "contactId"), ("mailbox", "email"))),
 }
 
 LIST_PAGE, EVENT_PAGE, OWNER_PAGE = 100, 1_000, 500

@@ -1,26 +1,21 @@
 with erasures as (
     select * from {{ source('raw_events', 'erasures') }}
-    where {{ is_complete('raw_events') }}
-),
-
-listed as (
-    select
-        unnest(
-            from_json(
-                events,
-                '[{"seq": "BIGINT", "type": "VARCHAR", "is_kept": "BOOLEAN", "occurred_at": "VARCHAR", "received_at": "VARCHAR"}]'
-            )
-        ) as erased,
-        _dlt_load_id,
-    from erasures
+    -- Nobody else's word takes a turn or counts as received.
+    where {{ is_complete('raw_events') }} and event_source = 'handoff/erasure'
 )
 
 select
-    erased.type as event_type,
-    erased.seq as seq,
-    coalesce(erased.is_kept, false) as is_kept,
-    cast(erased.occurred_at as timestamptz) as occurred_at,
-    cast(erased.received_at as timestamptz) as received_at,
-    to_timestamp(cast(_dlt_load_id as double)) as loaded_at,
-    _dlt_load_id as load_id,
-from listed
+    told.erased['type'] as event_type,
+    told.erased['seq'] as seq,
+    coalesce(told.erased['is_kept'], false) as is_kept,
+    cast(told.erased['occurred_at'] as timestamptz) as occurred_at,
+    cast(told.erased['received_at'] as timestamptz) as received_at,
+    to_timestamp(cast(erasures._dlt_load_id as double)) as loaded_at,
+    erasures._dlt_load_id as load_id,
+from erasures
+cross join unnest(
+    from_json(
+        erasures.events,
+        '[{"seq": "BIGINT", "type": "VARCHAR", "is_kept": "BOOLEAN", "occurred_at": "VARCHAR", "received_at": "VARCHAR"}]'
+    )
+) as told (erased)
