@@ -4,6 +4,11 @@
     cast('{{ instant }}' as timestamptz)
 {%- endmacro %}
 
+{# Since when something said of a record was known: since it was received, and what is said of the future since that has come. #}
+{% macro known_since() -%}
+    greatest(occurred_at, received_at)
+{%- endmacro %}
+
 {# True for rows landed since the last completed transform. Compared as text: load ids are epoch seconds of equal length. #}
 {% macro is_new(load_id='load_id') -%}
     {{ load_id }} > '{{ var("since") }}'

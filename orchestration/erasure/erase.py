@@ -92,6 +92,7 @@ def erase_person(
             return _said(person, _find(settings, person), _plans(settings, person), is_dry_run=True)
         if settings.warehouse_path.exists() and (lack := lacking_room(settings)) is not None:
             raise HandoffError("ERASURE_REFUSED", lack, remedy="Free some space, and erase again.")
+        report("waiting for polls under way")
         archive = Archive(settings.archive_dir)
         for system in (*catalog.systems("source"), answers.SYSTEM):
             # Whoever polls has read whom to leave out, or has not begun.

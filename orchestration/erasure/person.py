@@ -25,44 +25,40 @@ SEARCHED_DIGITS = 7
 
 # What the person's records are reached by, in every spelling; what is no address and no number is reached by nobody ("none", "n/a").
 _IDENTIFIERS = """
-    with own as (
-        select distinct identifier_type, identifier_value as linking_value from intermediate.int_identity__identifiers
-        where record_key in (select record_key from records) and identifier_type in ('email', 'phone')
+    with typed as (
+        select record_key, 'email' as identifier_type, email as raw_value from intermediate.int_contacts__versions
+        where email is not null
         union
-        select normal.identifier_type, normal.linking_value
-        from intermediate.int_contacts__versions as versions
-        inner join intermediate.int_identifiers__normalized as normal
-            on (normal.identifier_type = 'email' and normal.raw_value = versions.email)
-            or (normal.identifier_type = 'phone' and normal.raw_value = versions.phone)
-        where versions.record_key in (select record_key from records) and normal.linking_value is not null
+        select record_key, 'phone', phone from intermediate.int_contacts__versions
+        where phone is not null
     ),
-    others as (
-        select identifier_type, identifier_value as linking_value from intermediate.int_identity__identifiers
-        where record_key not in (select record_key from records) and identifier_type in ('email', 'phone')
+    carried as (
+        select typed.record_key, identifier_type, normal.linking_value
+        from typed inner join intermediate.int_identifiers__normalized as normal using (identifier_type, raw_value)
+        where normal.linking_value is not null
         union
-        select normal.identifier_type, normal.linking_value
-        from intermediate.int_contacts__versions as versions
-        inner join intermediate.int_identifiers__normalized as normal
-            on (normal.identifier_type = 'email' and normal.raw_value = versions.email)
-            or (normal.identifier_type = 'phone' and normal.raw_value = versions.phone)
-        where versions.record_key not in (select record_key from records)
-            and normal.linking_value in (select linking_value from own)
+        select record_key, identifier_type, identifier_value from intermediate.int_identity__identifiers
+        where identifier_type in ('email', 'phone')
+    ),
+    own as (
+        select distinct identifier_type, linking_value from carried
+        where record_key in (select record_key from records)
+    ),
+    of_others as (
+        select distinct identifier_type, linking_value from carried semi join own using (identifier_type, linking_value)
+        where record_key not in (select record_key from records)
     ),
     spelled as (
         select identifier_type, linking_value, linking_value as spelling from own
         union
-        select normal.identifier_type, normal.linking_value, lower(trim(normal.raw_value))
-        from intermediate.int_identifiers__normalized as normal
-        inner join own using (identifier_type, linking_value)
+        select identifier_type, linking_value, lower(trim(normal.raw_value))
+        from intermediate.int_identifiers__normalized as normal inner join own using (identifier_type, linking_value)
     )
     select
         identifier_type,
         spelling,
-        exists (
-            select 1 from others
-            where others.identifier_type = spelled.identifier_type and others.linking_value = spelled.linking_value
-        ) as is_shared,
-        exists (select 1 from marts.dim_reps where lower(email) = spelling) as is_of_rep
+        (identifier_type, linking_value) in (select (identifier_type, linking_value) from of_others) as is_shared,
+        spelling in (select lower(email) from marts.dim_reps where email is not null) as is_of_rep
     from spelled
     where spelling <> ''
     order by all

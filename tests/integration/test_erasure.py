@@ -349,10 +349,23 @@ def test_what_is_told_of_them_later_stays_out(
         late = [entry.event["data"] for entry in reader.read(0, 10_000) if entry.event["type"] == TYPE][-1]  # fmt: skip
     assert late["cause"] == "late"
     assert [each["is_kept"] for each in late["events"]] == [False] * 6 + [True]
-    # Who writes anew is somebody new.
-    warehouse.append([event("activity", {**submit, "activity_id": "new-1", "email": ANN}, now + timedelta(minutes=1))])  # fmt: skip
-    warehouse.transform(now + timedelta(hours=1))
+    # Who writes anew is somebody new; and a lead more takes the turn behind that of whom was erased, in a batch as in a rebuild.
+    lead = {"contact_id": "lead-new", "system": "hubspot"}
+    warehouse.append(
+        [
+            event("activity", {**submit, "activity_id": "new-1", "email": ANN}, now + timedelta(minutes=1)),
+            event("contact", {"system": "hubspot", "record_id": "lead-new", "email": "new@firm.example", "country": "DE", "job_title": "VP Marketing"}, now),
+            event("activity", {**submit, **lead, "activity_id": "new-2", "form_id": "contact_sales"}, now),
+            event("activity", {**submit, **lead, "activity_id": "new-3"}, now),
+        ]
+    )  # fmt: skip
+    assert not warehouse.transform(now + timedelta(hours=1)).is_full_refresh
     assert warehouse.rows("select count(*) from marts.entity_map where is_current and record_type = 'email' and record_id = 'ann.wagner@acme.example'") == [(1,)]  # fmt: skip
+    dealt = "select * from marts.fct_assignments order by all"
+    in_batch = warehouse.rows(dealt)
+    assert len(in_batch) == 31
+    assert warehouse.transform(now + timedelta(hours=1), full_refresh=True).is_full_refresh
+    assert warehouse.rows(dealt) == in_batch
 
 
 class Died(BaseException):
@@ -366,12 +379,11 @@ STEPS = ["take_from_log", "take_from_outbox", "take_from_archive", "take_from_ra
     ("step", "is_after"),
     [
         ("take_from_log", True),
-        ("swap_in", True),
         *[
             pytest.param(step, is_after, marks=pytest.mark.prove)
             for step in STEPS
             for is_after in (False, True)
-            if (step, is_after) not in (("take_from_log", True), ("swap_in", True))
+            if (step, is_after) != ("take_from_log", True)
         ],
     ],
 )

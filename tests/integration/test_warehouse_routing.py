@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -35,8 +35,11 @@ class Router:
     warehouse: Any
     sql: str
 
-    def assign(self, leads: int) -> list[Assignment]:
-        """Assignments when the first `leads` leads are known."""
+    def assign(
+        self, leads: int, erased: Collection[int] = (), *, turns: bool = True
+    ) -> list[Assignment]:
+        """Assignments when the first `leads` leads are known, and those of the numbers in `erased` are people no more, with or without their
+        turns."""
         connection = files.connect(self.warehouse.settings)
         try:
             connection.create_function(
@@ -44,8 +47,15 @@ class Router:
             )
             connection.execute(
                 "create or replace view marts.fct_mqls as select * from marts.all_mqls "
-                f"where number <= {leads}"
+                f"where number <= {leads} and number not in ({', '.join(map(str, erased)) or 0})"
             )
+            connection.execute("delete from staging.stg_events__erased_turns")
+            if turns and erased:
+                # Between the leads that stood beside them.
+                connection.execute(
+                    "insert into staging.stg_events__erased_turns select printf('p%05d', number - 1) || 'x', country, reached_at, known_at "
+                    f"from marts.all_mqls join marts.dim_people using (person_id) where number in ({', '.join(map(str, erased))})"
+                )
             rows = connection.execute(
                 f"select person_id, rep_id, territory from ({self.sql}) order by assigned_at, person_id"
             ).fetchall()
@@ -63,6 +73,10 @@ def router(open_warehouse: Callable[..., Any]) -> Router:
     connection = files.connect(warehouse.settings)
     try:
         connection.execute("create schema marts")
+        connection.execute("create schema staging")
+        connection.execute(
+            "create table staging.stg_events__erased_turns (lead_id varchar, country varchar, reached_at timestamptz, known_at timestamptz)"
+        )
         countries = ", ".join(f"'{country}'" for country in COUNTRIES.values())
         connection.execute(
             f"""
@@ -133,3 +147,14 @@ def test_leads_that_come_one_by_one_get_the_reps_they_get_in_bulk(router: Router
     assert len(bulk) == LEADS
     for known in [*range(1, 40), 41, 377, 1_000, 1_999]:
         assert router.assign(known) == bulk[:known], known
+
+
+def test_whoever_is_erased_the_others_keep_their_reps(router: Router) -> None:
+    before = router.assign(LEADS)
+    # Five leads become known at one instant each: of some of them one goes, of others all.
+    erased = [1, 7, 12, 500, *range(1_000, 1_010), 1_999, LEADS]
+    gone = {f"p{number:05}" for number in erased}
+    others = [lead for lead in before if lead[0] not in gone]
+    assert router.assign(LEADS, erased) == others
+    # The control: without their turns somebody gets another rep.
+    assert router.assign(LEADS, erased, turns=False) != others

@@ -53,7 +53,7 @@ current_of_several as (
         max(converted_at) as converted_at,
         max(occurred_at) as occurred_at,
         min(received_at) as first_received_at,
-        min(greatest(occurred_at, received_at)) as known_from,
+        min({{ known_since() }}) as known_from,
     from known
     where record_key in (select told_again.record_key from told_again)
     group by record_key, system, record_type, record_id
@@ -76,7 +76,7 @@ current_of_one as (
         converted_at,
         occurred_at,
         received_at as first_received_at,
-        greatest(occurred_at, received_at) as known_from,
+        {{ known_since() }} as known_from,
     from known
     where record_key not in (select told_again.record_key from told_again)
 )
