@@ -38,6 +38,7 @@ class ErasedKeys:
 
     whom: ErasedWhom
     _known: dict[Key, int | None] = field(default_factory=dict)
+    _newest_us: int | None = None
 
     def is_erased(self, key: Key, at: datetime | int | None) -> bool:
         """Whether `key`, named by something that happened `at` (or in microseconds since 1970; None: not known), is one of them."""
@@ -51,6 +52,14 @@ class ErasedKeys:
         if key.kind in _FOR_EVER or at is None:
             return True
         return (at if isinstance(at, int) else to_microseconds(at)) < erased_us
+
+    def is_after_all(self, at: datetime | None) -> bool:
+        """Whether `at` is after every erasure: then nothing but ids counts."""
+        if at is None:
+            return False
+        if self._newest_us is None:
+            self._newest_us = max(self.whom.keys.values(), default=0)
+        return to_microseconds(at) >= self._newest_us
 
     def asking(self, system: str | None, at: datetime | int | None) -> IsErased:
         """The question for one row of `system` that says something of the instant `at`."""

@@ -63,7 +63,7 @@ def event_left(payload: bytes, keys: ErasedKeys) -> bytes | None:
     if left is None:
         return b""
     whole = event if left is event["data"] else {**event, "data": left}
-    if b"@" in payload and record not in OF_COLLEAGUES:
+    if b"@" in payload and record not in OF_COLLEAGUES and not keys.is_after_all(at):
         whole = without_addresses(whole, asking)
     return payload if whole == event else orjson.dumps(whole)
 
@@ -106,7 +106,8 @@ def _rows_left(
         asking = keys.asking(system, row.updated_at)
         left = what_is_left(row.payload, named, asking, row.record_id)
         if left is not None:
-            left = without_addresses(left, asking)
+            if not keys.is_after_all(row.updated_at):
+                left = without_addresses(left, asking)
             yield row if left == row.payload else replace(row, payload=left)
 
 
