@@ -926,7 +926,10 @@ def test_an_instant_in_the_past_knows_nothing_of_what_came_after(run: Run, tmp_p
 @pytest.mark.parametrize(
     "deaths",
     [
-        (("int_batch__changed_records", "int_identity__people"), ("entity_map", "fct_score_ledger")),
+        pytest.param(
+            (("int_batch__changed_records", "int_identity__people"), ("entity_map", "fct_score_ledger")),
+            marks=pytest.mark.prove,
+        ),
         pytest.param(
             (("int_identity__identifiers", "int_batch__touched_people"), ("fct_activities", "fct_consents")),
             marks=pytest.mark.prove,

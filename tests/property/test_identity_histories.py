@@ -545,7 +545,14 @@ def test_any_history_ends_as_one_build_from_scratch() -> None:
     _told(Histories, 6, 30)
 
 
-@pytest.mark.parametrize("machine", [Forgetting, KnowingNow, LettingIn])
+@pytest.mark.parametrize(
+    "machine",
+    [
+        pytest.param(Forgetting, marks=pytest.mark.prove),
+        pytest.param(KnowingNow, marks=pytest.mark.prove),
+        LettingIn,
+    ],
+)
 def test_what_is_forgotten_is_found(machine: type[Histories]) -> None:
     with pytest.raises((AssertionError, ExceptionGroup)):
         _told(machine, 30, 30)
