@@ -22,6 +22,7 @@ from ingestion.contracts.violations import (
     misnamed_attribute,
 )
 from ingestion.errors.catalog import HandoffError
+from ingestion.log.interface import ERASURE_SOURCE
 
 if TYPE_CHECKING:
     from jsonschema_rs import Validator
@@ -58,7 +59,7 @@ _SUBJECT_FIELDS = dict.fromkeys(RECORD_TABLES, "record_id") | {
 }
 
 # What these say is believed for who says it: no door takes them.
-OWN_SOURCES = frozenset({"handoff/erasure"})
+OWN_SOURCES = frozenset({ERASURE_SOURCE})
 
 _TYPE_PREFIX = "com.handoff."
 _SCHEMA_PREFIX = "urn:handoff:contract:"

@@ -11,14 +11,12 @@ from typing import Any, Literal
 import orjson
 
 from ingestion.log.encoding import from_microseconds
-from ingestion.log.interface import StoredEvent
-from ingestion.log.sqlite import ERASURE_SOURCE, ERASURE_TYPE
+from ingestion.log.interface import ERASURE_SOURCE, ERASURE_TYPE, StoredEvent
+from ingestion.outbound.receipts import instant
 
 Cause = Literal["asked", "late"]
 ASKED: Cause = "asked"
 LATE: Cause = "late"
-SOURCE = ERASURE_SOURCE
-TYPE = ERASURE_TYPE.decode()
 CONTRACT = "urn:handoff:contract:erasure:1.0.0"
 # What one event lists; contracts end an array at 10,000 entries.
 LISTED = 5_000
@@ -67,7 +65,7 @@ def _listed(row: StoredEvent, left: bytes) -> dict[str, Any]:
         "type": event["type"],
         "is_kept": bool(left),
         **({"left_hash": sha256(left).hexdigest()} if left else {}),
-        "received_at": _instant(from_microseconds(row.received_us)),
+        "received_at": instant(from_microseconds(row.received_us)),
     }
     if isinstance(happened := event.get("time"), str):
         listed["occurred_at"] = happened
@@ -78,15 +76,11 @@ def _event(erasure_id: str, number: int, cause: Cause, data: dict[str, Any]) -> 
     return {
         "specversion": "1.0",
         "id": f"{erasure_id}:{number}",
-        "source": SOURCE,
-        "type": TYPE,
+        "source": ERASURE_SOURCE,
+        "type": ERASURE_TYPE,
         "subject": f"erasure/handoff/{erasure_id}",
-        "time": _instant(datetime.now(UTC)),
+        "time": instant(datetime.now(UTC)),
         "datacontenttype": "application/json",
         "dataschema": CONTRACT,
         "data": {"erasure_id": erasure_id, "cause": cause, **data},
     }
-
-
-def _instant(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -40,8 +40,8 @@ class ErasedKeys:
     _known: dict[Key, int | None] = field(default_factory=dict)
     _newest_us: int | None = None
 
-    def is_erased(self, key: Key, at: datetime | int | None) -> bool:
-        """Whether `key`, named by something that happened `at` (or in microseconds since 1970; None: not known), is one of them."""
+    def is_erased(self, key: Key, at: datetime | None) -> bool:
+        """Whether `key`, named by something that happened `at` (None: not known), is one of them."""
         if key not in self._known:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
@@ -51,7 +51,7 @@ class ErasedKeys:
             return False
         if key.kind in _FOR_EVER or at is None:
             return True
-        return (at if isinstance(at, int) else to_microseconds(at)) < erased_us
+        return to_microseconds(at) < erased_us
 
     def is_after_all(self, at: datetime | None) -> bool:
         """Whether `at` is after every erasure: then nothing but ids counts."""
@@ -61,7 +61,7 @@ class ErasedKeys:
             self._newest_us = max(self.whom.keys.values(), default=0)
         return to_microseconds(at) >= self._newest_us
 
-    def asking(self, system: str | None, at: datetime | int | None) -> IsErased:
+    def asking(self, system: str | None, at: datetime | None) -> IsErased:
         """The question for one row of `system` that says something of the instant `at`."""
 
         def is_erased(kind: Kind, value: str) -> bool:
@@ -85,6 +85,15 @@ def keys_of(kind: Kind, value: str, system: str | None) -> tuple[Key, ...]:
     if kind == "record":
         return Key(kind, value, system), Key("made", value, system)
     return (Key(kind, value, system),)
+
+
+def asking(keys: frozenset[Key], system: str | None) -> IsErased:
+    """The question for one row of `system`, of known keys and whatever its time."""
+
+    def is_erased(kind: Kind, value: str) -> bool:
+        return not keys.isdisjoint(keys_of(kind, value, system))
+
+    return is_erased
 
 
 def ids_by_system(keys: Iterable[Key]) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ from ingestion.erasure.evidence import LATE, evidence_of
 from ingestion.erasure.keys import ErasedKeys
 from ingestion.erasure.named import OF_COLLEAGUES, RECORDS, Named, what_is_left, without_addresses
 from ingestion.errors.catalog import HandoffError
-from ingestion.log.interface import Erasure, QuarantineEntry, Rejection, StoredEvent
+from ingestion.log.interface import Erasure, LogReader, QuarantineEntry, Rejection, StoredEvent
 from ingestion.log.owner import open_log, open_reader
 from ingestion.settings import Settings
 
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 def erased_keys(settings: Settings) -> ErasedKeys | None:
     """Whom the log was told to forget, None when nobody."""
     with contextlib.closing(open_reader(settings)) as reader:
-        whom = reader.erased()
+        return keys_in(reader)
+
+
+def keys_in(reader: LogReader) -> ErasedKeys | None:
+    """The same of a log that is open."""
+    whom = reader.erased()
     return None if whom is None else ErasedKeys(whom)
 
 

@@ -100,14 +100,8 @@ def what_is_left(
 
 
 def redacted(value: Any, addresses: re.Pattern[str]) -> Any:
-    """`value` with every text in it that `addresses` finds replaced; itself where there is none."""
-    if isinstance(value, str):
-        return addresses.sub(REDACTED, value)
-    if isinstance(value, dict):
-        return {name: redacted(item, addresses) for name, item in value.items()}
-    if isinstance(value, list):
-        return [redacted(item, addresses) for item in value]
-    return value
+    """`value` with every text in it that `addresses` finds replaced."""
+    return _with_texts(value, lambda text: addresses.sub(REDACTED, text))
 
 
 def any_of(texts: set[str]) -> re.Pattern[str]:
@@ -118,17 +112,22 @@ def any_of(texts: set[str]) -> re.Pattern[str]:
 
 
 def without_addresses(value: Any, is_erased: IsErased) -> Any:
-    """`value` with every e-mail address in it that stands for somebody erased replaced; itself where there is none."""
+    """`value` with every e-mail address in it that stands for somebody erased replaced."""
 
     def replaced(found: re.Match[str]) -> str:
         return REDACTED if is_erased("address", found[0]) else found[0]
 
+    return _with_texts(value, lambda text: _ADDRESS.sub(replaced, text) if "@" in text else text)
+
+
+def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A document with `change` made to each of its texts."""
     if isinstance(value, str):
-        return _ADDRESS.sub(replaced, value) if "@" in value else value
+        return change(value)
     if isinstance(value, dict):
-        return {name: without_addresses(item, is_erased) for name, item in value.items()}
+        return {name: _with_texts(item, change) for name, item in value.items()}
     if isinstance(value, list):
-        return [without_addresses(item, is_erased) for item in value]
+        return [_with_texts(item, change) for item in value]
     return value
 
 

@@ -16,7 +16,7 @@ from ingestion.contracts import registry
 from ingestion.contracts.columns import ENVELOPE_COLUMNS, Column, Kind, record_columns
 from ingestion.contracts.instants import parse_instant
 from ingestion.contracts.upcasts import outdated, upcast
-from ingestion.erasure.late import erased_keys, refused_left, without_erased
+from ingestion.erasure.late import keys_in, refused_left, without_erased
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing import columnar
 from ingestion.landing.bulk_order import keep_bulk_order, read_bulk_order
@@ -89,7 +89,7 @@ def land_events(
         create_system_tables(settings, raw.connection)
         reader = open_reader(settings)
         try:
-            keys = erased_keys(settings)
+            keys = keys_in(reader)
             beside = _Beside(
                 reader,
                 raw.greatest("seq", [REJECTIONS]),

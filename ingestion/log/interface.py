@@ -17,6 +17,9 @@ OutcomeKind = Literal["accepted", "duplicate", "refused"]
 # hash chain and the deduplication are one for both; a log written before lanes is all live.
 Lane = Literal["live", "bulk"]
 LANES: tuple[Lane, ...] = ("live", "bulk")
+# The events that say what was erased, and who alone may say so.
+ERASURE_TYPE = "com.handoff.erasure"
+ERASURE_SOURCE = "handoff/erasure"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ from ingestion.log.encoding import (
 )
 from ingestion.log.group_commit import GroupCommit
 from ingestion.log.interface import (
+    ERASURE_SOURCE,
+    ERASURE_TYPE,
     Appended,
     AppendStatus,
     ChainReport,
@@ -109,8 +111,6 @@ create table if not exists erased_events (seq integer primary key) strict;
 create table if not exists erased_keys (key blob primary key, erased_us integer not null) strict;
 create table if not exists erasure_salt (salt blob not null) strict;
 """
-ERASURE_TYPE = b"com.handoff.erasure"
-ERASURE_SOURCE = "handoff/erasure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +367,7 @@ class SqliteReader:
         expected = start
         changed: dict[int, str] = {}
         named: dict[int, str] = {}
+        of_an_erasure = ERASURE_TYPE.encode()
         while True:
             rows = self._rows(
                 "select seq, key, digest, received_us, payload, payload_hash, chain from events"
@@ -409,7 +410,7 @@ class SqliteReader:
                     good = expected - 1
                     return ChainReport(good - start, good, previous.hex(), expected, reason)
                 previous = chain
-                if is_intact and ERASURE_TYPE in payload:
+                if is_intact and of_an_erasure in payload:
                     named |= _left_by(payload)
             if progress is not None:
                 progress(expected - start, max(last, expected) - start)
@@ -432,7 +433,7 @@ def _fault(did: str, path: Path, error: Exception) -> HandoffError:
 def _left_by(payload: bytes) -> dict[int, str]:
     """What an erasure says is left of the events it names: a hash, or nothing."""
     event = orjson.loads(payload)
-    if (event.get("type"), event.get("source")) != (ERASURE_TYPE.decode(), ERASURE_SOURCE):
+    if (event.get("type"), event.get("source")) != (ERASURE_TYPE, ERASURE_SOURCE):
         return {}
     return {each["seq"]: each.get("left_hash") or "" for each in event["data"].get("events") or ()}
 

@@ -89,7 +89,12 @@ def erase_person(
         begun = find(settings, who)
         if dry_run:
             person = begun.person if begun else person_to_erase(settings, who)
-            return _said(person, _find(settings, person), _plans(settings, person), is_dry_run=True)
+            return _said(
+                person,
+                _find(settings, person),
+                require_nothing_in_flight(settings, person),
+                is_dry_run=True,
+            )
         if settings.warehouse_path.exists() and (lack := lacking_room(settings)) is not None:
             raise HandoffError("ERASURE_REFUSED", lack, remedy="Free some space, and erase again.")
         report("waiting for polls under way")
@@ -105,7 +110,7 @@ def erase_person(
         if begun is None:
             transform(settings, as_of=instant, as_made=True)
             person = person_to_erase(settings, who)
-            _plans(settings, person)
+            require_nothing_in_flight(settings, person)
             begun = begin(settings, person)
         return _erase(settings, begun, instant)
 
@@ -113,7 +118,7 @@ def erase_person(
 def _erase(settings: Settings, begun: Begun, as_of: datetime) -> Erased:
     person = begun.person
     report("looking for what there is")
-    plans = _plans(settings, person)
+    plans = require_nothing_in_flight(settings, person)
     found = _find(settings, person)
     report("taking it out of the log and the archive")
     take_from_log(settings, begun, found)
@@ -166,10 +171,6 @@ def _said(
         list(told),
         list(left),
     )
-
-
-def _plans(settings: Settings, person: Person) -> list[Path]:
-    return require_nothing_in_flight(settings, person)
 
 
 def _land(settings: Settings) -> None:

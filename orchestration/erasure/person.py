@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ingestion.connectors import catalog
-from ingestion.erasure.keys import Key, keys_of
+from ingestion.erasure.keys import Key, asking
 from ingestion.erasure.named import IsErased, Kind
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.warehouse import connect
@@ -80,7 +80,8 @@ _NEIGHBOURS = """
 @dataclass(frozen=True, slots=True)
 class Person:
     """Whom to erase. `records` are (system, record type, id), those we made and nobody polled among them; `addresses` and `phones` are theirs
-    alone, in lower case; `kept` are those that others are reached by too, and stay; `person_ids` are ours of today and before; `turns` are as erasure events have them."""
+    alone, in lower case; `kept` are those that others are reached by too, and stay; `person_ids` are ours of today and before; `turns` are as
+    erasure events have them."""
 
     person_id: str
     records: tuple[tuple[str, str, str], ...]
@@ -124,12 +125,7 @@ class Person:
 
     def asking(self, system: str | None) -> IsErased:
         """Whether a value in a row of `system` stands for them."""
-        keys = self.keys
-
-        def is_erased(kind: Kind, value: str) -> bool:
-            return not keys.isdisjoint(keys_of(kind, value, system))
-
-        return is_erased
+        return asking(self.keys, system)
 
 
 def person_to_erase(settings: Settings, who: str) -> Person:

@@ -9,13 +9,13 @@ import orjson
 
 from ingestion.connectors import catalog
 from ingestion.contracts import registry
-from ingestion.erasure.evidence import ASKED, SOURCE, evidence_of, first_id
+from ingestion.erasure.evidence import ASKED, evidence_of, first_id
 from ingestion.erasure.keys import whom
 from ingestion.erasure.named import any_of
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.archive import Archive
 from ingestion.landing.events import to_tables
-from ingestion.log.interface import Erasure
+from ingestion.log.interface import ERASURE_SOURCE, Erasure
 from ingestion.log.owner import open_log, open_reader
 from ingestion.outbound.receipts import open_sends
 from ingestion.settings import Settings
@@ -35,7 +35,7 @@ def take_from_log(settings: Settings, begun: Begun, found: Found) -> None:
     """Empty the events and rejections, remember by what the person is known again, and say in the log what went; a run that died may have
     done some of it."""
     with contextlib.closing(open_log(settings)) as log:
-        is_told = log.contains(SOURCE, first_id(begun.erasure_id))
+        is_told = log.contains(ERASURE_SOURCE, first_id(begun.erasure_id))
         gone = [found.events[seq] for seq in sorted(found.events)]
         if is_told and not gone and not found.quarantine_ids:
             return

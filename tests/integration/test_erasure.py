@@ -16,11 +16,10 @@ from typer.testing import CliRunner
 
 from ingestion.connectors import catalog
 from ingestion.connectors.extracted import Extracted
-from ingestion.erasure.evidence import TYPE
 from ingestion.erasure.late import erased_keys, rows_left
 from ingestion.landing.archive import Archive
 from ingestion.landing.polls import land_archive, poll
-from ingestion.log.interface import Rejection
+from ingestion.log.interface import ERASURE_TYPE, Rejection
 from ingestion.log.owner import open_log, open_reader
 from ingestion.settings import Settings
 from ingestion.subscribers.outbox import Message, Outbox
@@ -265,7 +264,7 @@ def test_everybody_else_keeps_every_row_and_every_owner(
     # Hours of what came in keep their counts, apart from the erasure's own events.
     accepted = "marts.fct_event_acceptance"
     assert before[accepted] <= after[accepted]
-    assert {row[0] for row in after[accepted] - before[accepted]} == {repr(TYPE)}
+    assert {row[0] for row in after[accepted] - before[accepted]} == {repr(ERASURE_TYPE)}
     assert warehouse.rows("select amount_usd from marts.fct_opportunities") == world.rows(
         "select amount_usd from marts.fct_opportunities"
     )
@@ -297,7 +296,9 @@ def test_the_log_still_verifies_and_says_what_went(erased: tuple[Warehouse, Any]
     with contextlib.closing(open_reader(warehouse.settings)) as reader:
         chain = reader.verify()
         assert (chain.broken_seq, chain.erased) == (None, 12)
-        evidence = [entry.event for entry in reader.read(0, 10_000) if entry.event["type"] == TYPE]
+        evidence = [
+            entry.event for entry in reader.read(0, 10_000) if entry.event["type"] == ERASURE_TYPE
+        ]
     named = {each["seq"] for event in evidence for each in event["data"].get("events", ())}
     assert len(named) == 12
     assert len([turn for event in evidence for turn in event["data"].get("turns", ())]) == 1
@@ -346,7 +347,7 @@ def test_what_is_told_of_them_later_stays_out(
     assert remnants(warehouse.settings, ["ann-crm", "ann-browser-1", "home.example", "ann.wagner"]) == []  # fmt: skip
     with contextlib.closing(open_reader(warehouse.settings)) as reader:
         assert reader.verify().broken_seq is None
-        late = [entry.event["data"] for entry in reader.read(0, 10_000) if entry.event["type"] == TYPE][-1]  # fmt: skip
+        late = [entry.event["data"] for entry in reader.read(0, 10_000) if entry.event["type"] == ERASURE_TYPE][-1]  # fmt: skip
     assert late["cause"] == "late"
     assert [each["is_kept"] for each in late["events"]] == [False] * 6 + [True]
     # Who writes anew is somebody new; and a lead more takes the turn behind that of whom was erased, in a batch as in a rebuild.
@@ -407,7 +408,7 @@ def test_one_that_died_anywhere_is_finished_by_the_next(
     assert remnants(home.settings, HERS) == []
     with contextlib.closing(open_reader(home.settings)) as reader:
         assert reader.verify().broken_seq is None
-        told = [entry.event["data"] for entry in reader.read(0, 10_000) if entry.event["type"] == TYPE]  # fmt: skip
+        told = [entry.event["data"] for entry in reader.read(0, 10_000) if entry.event["type"] == ERASURE_TYPE]  # fmt: skip
     assert sum(len(data.get("turns", ())) for data in told) == 1
     warehouse, _ = erased
     dealt = "select * from marts.fct_assignments order by all"

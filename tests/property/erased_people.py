@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from ingestion.erasure.keys import ErasedKeys, Key, keys_of, whom
-from ingestion.erasure.named import RECORDS, Kind, what_is_left
+from ingestion.erasure.keys import ErasedKeys, Key, asking, whom
+from ingestion.erasure.named import RECORDS, what_is_left
 from ingestion.log.interface import ErasedWhom
 
 Told = tuple[str, dict[str, Any]]
@@ -45,11 +45,7 @@ class Erasures:
 
 def left_at_once(told: Told, keys: frozenset[Key]) -> dict[str, Any] | None:
     """What is left of an event that had been told before the erasure."""
-
-    def is_erased(kind: Kind, value: str) -> bool:
-        return not keys.isdisjoint(keys_of(kind, value, told[1]["system"]))
-
-    return left_of(told, is_erased)
+    return left_of(told, asking(keys, told[1]["system"]))
 
 
 def left_of(told: Told, is_erased: Any) -> dict[str, Any] | None:

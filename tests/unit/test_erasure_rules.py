@@ -9,12 +9,12 @@ import pytest
 
 from ingestion.connectors import catalog
 from ingestion.contracts import registry
-from ingestion.erasure.keys import ErasedKeys, Key, keys_of, whom
+from ingestion.erasure import keys
+from ingestion.erasure.keys import ErasedKeys, Key, whom
 from ingestion.erasure.named import (
     NOBODY,
     RECORDS,
     IsErased,
-    Kind,
     any_of,
     redacted,
     what_is_left,
@@ -28,10 +28,7 @@ HERS = {
 
 
 def asking(system: str | None) -> IsErased:
-    def is_erased(kind: Kind, value: str) -> bool:
-        return not HERS.isdisjoint(keys_of(kind, value, system))
-
-    return is_erased
+    return keys.asking(frozenset(HERS), system)
 
 
 def left(record: str, data: dict[str, Any]) -> dict[str, Any] | None:
@@ -140,16 +137,16 @@ def test_an_address_goes_from_a_text(text: str, wanted: str) -> None:
 def test_ids_count_for_ever_and_addresses_for_what_was_before() -> None:
     erased_at = datetime(2026, 5, 1, tzinfo=UTC)
     made = {Key("made", "hash-of-ann", "web")}
-    keys = ErasedKeys(whom(HERS | made, erased_at, None))
+    known = ErasedKeys(whom(HERS | made, erased_at, None))
     before, after = erased_at - timedelta(seconds=1), erased_at
-    assert keys.asking("crm", after)("record", "ann")
-    assert keys.asking("crm", None)("record", "ann")
+    assert known.asking("crm", after)("record", "ann")
+    assert known.asking("crm", None)("record", "ann")
     for kind, value in (("address", "Ann@acme.example"), ("visitor", "browser"), ("mailbox", "desk@acme.example"), ("record", "hash-of-ann"), ("person", "p1")):  # fmt: skip
-        assert keys.asking("web", before)(kind, value), kind
-        assert not keys.asking("web", after)(kind, value), kind
-    assert not keys.asking("other", before)("record", "ann")
+        assert known.asking("web", before)(kind, value), kind
+        assert not known.asking("web", after)(kind, value), kind
+    assert not known.asking("other", before)("record", "ann")
     # Nothing of the values is kept.
-    told = repr(keys.whom.keys)
+    told = repr(known.whom.keys)
     assert not any(key.value in told for key in HERS)
 
 
