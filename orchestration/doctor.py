@@ -278,6 +278,7 @@ def _time_zones(settings: Settings) -> str:
 
 def _systems(settings: Settings) -> str:
     from ingestion.connectors import catalog
+    from ingestion.landing.denied import denied
     from ingestion.landing.polls import configured_systems
 
     configured = configured_systems(settings)
@@ -285,6 +286,17 @@ def _systems(settings: Settings) -> str:
     if not configured:
         raise _Unwell(
             told, "Set HANDOFF_<SYSTEM>_URL and its credentials, or try `handoff sandbox`."
+        )
+    refused = {
+        f"{system}'s {resource}": message
+        for system in configured
+        for resource, message in denied(settings, system).items()
+    }
+    if refused:
+        raise _Unwell(
+            f"{told}; may not read {', '.join(refused)}: {next(iter(refused.values()))}",
+            "Give the credentials the scope that the connector's README names, or go without: "
+            "everything else is read.",
         )
     return told
 

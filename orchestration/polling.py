@@ -54,7 +54,7 @@ def asked_before(answers: Answers) -> Iterator[None]:
 
 
 def answer_of(settings: Settings, system: str) -> HandoffError | None:
-    """The failure of a system's poll, asked now unless it was asked before the batch; anything that is no failure of theirs is raised."""
+    """The failure of a system's poll, asked now unless it was asked before the batch; anything that does not come from outside is raised."""
     if system not in polls.configured_systems(settings):
         # Not configured (any more): what its archive holds still counts.
         return None
@@ -65,8 +65,8 @@ def answer_of(settings: Settings, system: str) -> HandoffError | None:
         answer = polls.archive_news(settings, system)
     if answer is None:
         return None
-    # A system that is down must not keep the others' events from being decided on.
-    if isinstance(answer, HandoffError) and answer.entry.retryable:
+    # A system that is down or refuses us must not keep the others' events from being decided on.
+    if isinstance(answer, HandoffError) and answer.entry.is_outside:
         return answer
     raise answer
 

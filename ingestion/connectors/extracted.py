@@ -17,7 +17,8 @@ class Extracted:
     """One version of one record as the outside system shows it; `updated_at` is aware, UTC, and
     the cursor.
 
-    `is_snapshot`: the payload is the record's whole present state and may come back to what it was
+    `cursor`: where the rows come in another order than that of `updated_at`, what they come in
+    order of. `is_snapshot`: the payload is the record's whole present state and may come back to what it was
     without a new `updated_at`, as a mark that is taken back does; then what it came back to is news.
     """
 
@@ -26,6 +27,12 @@ class Extracted:
     is_deleted: bool
     payload: dict[str, Any]
     is_snapshot: bool = False
+    cursor: datetime | None = None
+
+    @property
+    def place(self) -> datetime:
+        """Where a poll that broke off after this row goes on."""
+        return self.cursor or self.updated_at
 
 
 class Known(Protocol):

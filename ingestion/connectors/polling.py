@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -117,11 +117,30 @@ class Session:
 
     def answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         """The answer with its headers, for what is no JSON; errors are those of `request`."""
-        return self._repeated(lambda _, response: response, method, path, options)
+
+        def whole(_: str, response: httpx.Response) -> httpx.Response:
+            response.read()
+            return response
+
+        return self._repeated(whole, method, path, options)
 
     def content(self, path: str) -> bytes:
         """The answer to a GET as it came, for what is no JSON; errors are those of `request`."""
         return self.answer("GET", path).content
+
+    def download(self, path: str, into: BinaryIO) -> None:
+        """Write the answer to a GET as it comes, however long it is; errors are those of `request`.
+
+        `into` is emptied before each attempt.
+        """
+
+        def write(_: str, response: httpx.Response) -> None:
+            into.seek(0)
+            into.truncate()
+            for part in response.iter_bytes():
+                into.write(part)
+
+        self._repeated(write, "GET", path, {})
 
     def _repeated(
         self,
@@ -134,7 +153,7 @@ class Session:
 
     def _document(self, asked: str, response: httpx.Response) -> Any:
         try:
-            answer = orjson.loads(response.content)
+            answer = orjson.loads(response.read())
         except orjson.JSONDecodeError as error:
             message = f"{self.system}: {asked}: the answer is no JSON: {error}"
             raise Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
@@ -156,14 +175,15 @@ class Session:
         if self.limits is not None and (pause := self.limits.wait_seconds(path)) > 0:
             self.sleep(pause)
         try:
-            response = self.client.request(method, path, **options)
+            with self.client.stream(method, path, **options) as response:
+                if self.limits is not None:
+                    self.limits.note(response)
+                if response.is_success:
+                    return read(f"{method} {path}", response)
+                response.read()
         except httpx.TransportError as error:
             message = f"{self.system}: {method} {path}: {type(error).__name__}: {error}"
             raise Again(HandoffError("UPSTREAM_UNAVAILABLE", message), None) from error
-        if self.limits is not None:
-            self.limits.note(response)
-        if response.is_success:
-            return read(f"{method} {path}", response)
         is_limit = self.is_limit(response)
         refusal = UpstreamRefusal(
             "RATE_LIMITED" if is_limit else code_of(response.status_code),

@@ -22,6 +22,11 @@ class CatalogEntry:
     remedy: str
 
     @property
+    def is_outside(self) -> bool:
+        """Whether it comes from another system: nothing here is set up wrongly or out of order."""
+        return self.exit_code == 3
+
+    @property
     def runbook(self) -> str:
         """Address of the code's section in the generated error catalog page."""
         return f"docs/errors.md#{self.code.lower()}"

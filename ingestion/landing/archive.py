@@ -28,7 +28,7 @@ _CURSOR = b"handoff.cursor"
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One immutable file; `cursor` is the greatest `updated_at` in it and in all segments before
+    """One immutable file; `cursor` is the greatest `place` of a row in it and in all segments before
     it."""
 
     seq: int
@@ -96,8 +96,7 @@ class Archive:
         ]
 
     def cursor(self, system: str, resource: str) -> datetime | None:
-        """Where the next poll continues: the newest `updated_at` archived, None before the
-        first."""
+        """Where the next poll continues: the newest `place` archived, None before the first."""
         paths = self.paths(system, resource)
         return _read_segment(*paths[-1]).cursor if paths else None
 
@@ -123,7 +122,7 @@ class Archive:
         if not rows:
             return None
         paths = self.paths(system, resource)
-        earliest = min(row.updated_at for row in rows)
+        earliest = min(row.place for row in rows)
         known = self._hashes_since(paths, earliest)
         newest_of: dict[str, int] = {}
         if any(row.is_snapshot for row in rows):
@@ -149,7 +148,7 @@ class Archive:
                 column.append(value)
         if not columns["record_id"]:
             return None
-        newest = max(row.updated_at for row in rows)
+        newest = max(row.place for row in rows)
         before = self.cursor(system, resource)
         cursor = newest if before is None else max(before, newest)
         table = pa.table(columns, schema=segment_schema()).replace_schema_metadata(

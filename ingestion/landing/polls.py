@@ -4,8 +4,10 @@ models' business."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+
+import structlog
 
 from ingestion.connectors import catalog
 from ingestion.connectors.extracted import Extracted, ResumingSource
@@ -13,6 +15,7 @@ from ingestion.erasure.keys import ErasedKeys
 from ingestion.erasure.late import erased_keys, rows_left
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.archive import Archive, Segment
+from ingestion.landing.denied import keep_denied
 from ingestion.landing.landed import Landed, Progress
 from ingestion.landing.raw_tables import create_system_tables, system_tables
 from ingestion.landing.warehouse import open_raw
@@ -23,6 +26,8 @@ from ingestion.settings import Settings
 # rows seen twice are dropped by their hash.
 OVERLAP = timedelta(minutes=5)
 SEGMENT_ROWS = 20_000
+# Where every row costs a request, what a process that dies had not archived costs as many again.
+SEGMENT_SECONDS = 60.0
 LOAD_ROWS = 200_000
 
 
@@ -66,7 +71,8 @@ def archive_news(
     the system takes.
 
     Answers the first failure of a resource (UPSTREAM_UNAVAILABLE, ...): what the others said is
-    archived all the same. Raises SYSTEM_UNKNOWN and SYSTEM_NOT_CONFIGURED.
+    archived all the same. A resource these credentials may not read, where they may read others, is
+    no failure: it is `denied`. Raises SYSTEM_UNKNOWN and SYSTEM_NOT_CONFIGURED.
     """
     source = catalog.source(system)
     if not source.configured(settings):
@@ -75,15 +81,41 @@ def archive_news(
             f"{system} is not configured: HANDOFF_{system.upper()}_URL is not set",
         )
     archive = Archive(settings.archive_dir)
-    failures: list[HandoffError] = []
+    failures: dict[str, HandoffError] = {}
     with archive.writing(system):
         keys = erased_keys(settings)
         for resource in source.RESOURCES:
             try:
                 _archive_resource(settings, archive, system, resource, keys, progress, clock)
             except HandoffError as error:
-                failures.append(error)
-    return failures[0] if failures else None
+                failures[resource] = error
+        failures = _without_denied(settings, system, source.RESOURCES, failures)
+    return next(iter(failures.values()), None)
+
+
+def _without_denied(
+    settings: Settings,
+    system: str,
+    resources: Sequence[str],
+    failures: Mapping[str, HandoffError],
+) -> dict[str, HandoffError]:
+    """The failures that are not a lack of rights; those are remembered, and said when they are new."""
+    denied = {name: error for name, error in failures.items() if error.code == "SCOPE_DENIED"}
+    if len(failures) == len(resources):
+        # Nothing could be read: then it is not the rights to one resource that are missing.
+        denied = {}
+    for resource in keep_denied(
+        settings, system, {name: error.message for name, error in denied.items()}
+    ):
+        error = denied[resource]
+        structlog.get_logger(__name__).warning(
+            "resource_denied",
+            system=system,
+            resource=resource,
+            message=error.message,
+            remedy=error.remedy,
+        )
+    return {name: error for name, error in failures.items() if name not in denied}
 
 
 def land_archive(settings: Settings, system: str, progress: Progress | None = None) -> Landed:
@@ -130,6 +162,7 @@ def _archive_resource(
     since = None if cursor is None else (cursor - OVERLAP).isoformat()
     waiting: list[Extracted] = []
     fetched = 0
+    archived_at = time.monotonic()
     source = catalog.source(system)
     try:
         pages = (
@@ -143,9 +176,9 @@ def _archive_resource(
             fetched += len(page)
             if progress:
                 progress(f"{system}.{resource}", fetched)
-            if len(waiting) >= SEGMENT_ROWS:
+            if len(waiting) >= SEGMENT_ROWS or time.monotonic() - archived_at >= SEGMENT_SECONDS:
                 archive.append(system, resource, waiting, clock())
-                waiting = []
+                waiting, archived_at = [], time.monotonic()
     finally:
         # Pages come in cursor order, so what arrived before a failure is safe to keep and continue
         # from.

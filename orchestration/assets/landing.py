@@ -13,6 +13,7 @@ from ingestion.contracts.registry import RECORD_TABLES
 from ingestion.enrichment import answers
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing import events, polls
+from ingestion.landing.denied import denied
 from ingestion.landing.landed import Landed
 from ingestion.landing.raw_tables import LANDINGS
 from ingestion.landing.warehouse import connect
@@ -348,7 +349,10 @@ def _poll_asset(system: str) -> dg.AssetsDefinition:
             check_name=WAS_POLLED,
             asset_key=keys[resources[0]],
             passed=problem is None,
-            metadata={"failed": dg.MetadataValue.json([problem.message] if problem else [])},
+            metadata={
+                "failed": dg.MetadataValue.json([problem.message] if problem else []),
+                "denied": dg.MetadataValue.json(denied(settings, system)),
+            },
         )
 
     return poll_system

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+import structlog.testing
 from fastapi import FastAPI
 
 from ingestion.connectors import catalog, polling
@@ -20,10 +21,13 @@ from ingestion.connectors.extracted import Extracted
 from ingestion.connectors.marketo import limits
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing import warehouse
+from ingestion.landing.denied import denied
 from ingestion.landing.polls import configured_systems, land_archive, poll
 from ingestion.sandbox.app import create_app
 from ingestion.sandbox.credentials import Tokens, environment
 from ingestion.settings import Settings
+from orchestration.doctor import examine
+from orchestration.polling import answer_of
 from tests.serving import served
 
 ANCHOR = datetime(2026, 4, 1, tzinfo=UTC)
@@ -185,6 +189,72 @@ def test_a_resource_that_stays_down_does_not_hold_up_the_others(
     landed = table_counts(settings, "hubspot")
     assert landed["owners"] == 0 and landed["contacts"] > 0 and landed["events"] > 0
     assert poll(settings, "hubspot").rows == {"owners": 9}
+
+
+def test_what_the_credentials_may_not_read_is_no_failure_and_is_said_once(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """HubSpot has event occurrences for Enterprise accounts only: everybody else would never have a
+    batch that ends well."""
+    settings = sandbox.settings(tmp_path)
+    sandbox.fault(path_prefix="/hubspot/events/event-occurrences", status=403, times=2)
+    with structlog.testing.capture_logs() as said:
+        assert poll(settings, "hubspot").rows["contacts"] > 0
+        assert poll(settings, "hubspot").rows == {}
+    [warning] = said
+    assert (warning["event"], warning["resource"]) == ("resource_denied", "events")
+    assert "event-occurrences" in denied(settings, "hubspot")["events"]
+    systems = next(each for each in examine(settings).findings if each.name == "systems")
+    assert systems.state == "warning" and "hubspot's events" in systems.told
+    # The scope was given meanwhile.
+    assert poll(settings, "hubspot").rows["events"] > 0
+    assert denied(settings, "hubspot") == {}
+
+
+def test_credentials_that_may_read_nothing_fail_the_poll(sandbox: Sandbox, tmp_path: Path) -> None:
+    settings = sandbox.settings(tmp_path)
+    sandbox.fault(path_prefix="/hubspot", status=403, times=1_000)
+    with pytest.raises(HandoffError) as caught:
+        poll(settings, "hubspot")
+    assert caught.value.code == "SCOPE_DENIED" and denied(settings, "hubspot") == {}
+    # Nor does that keep other systems' events from being decided on.
+    told = answer_of(settings, "hubspot")
+    assert told is not None and told.code == "SCOPE_DENIED"
+
+
+def test_a_first_poll_of_bookings_that_breaks_off_goes_on_where_it_was(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    world = sandbox.app.state.world
+    events = {row["event"]: row["scheduled_event"] for row in world.calendly["invitees"]}
+    # One that began long ago and was changed last, the other way round for the next: in order of
+    # their beginnings the first request would be for the newest change.
+    first, *_, last = sorted(events.values(), key=lambda event: str(event["start_time"]))
+    first["updated_at"], last["updated_at"] = "2026-03-01T00:00:00.000000Z", "2023-01-01T00:00:00Z"
+
+    def asked() -> list[str]:
+        paths = [row["path"] for row in sandbox.requests("/calendly/scheduled_events/")]
+        return [path.rpartition("/invitees")[0].rpartition("/")[2] for path in paths]
+
+    in_order = sorted(
+        events.values(), key=lambda event: datetime.fromisoformat(event["updated_at"])
+    )
+    stops_at = in_order[len(in_order) // 2]["uri"].rpartition("/")[2]
+    sandbox.fault(path_prefix=f"/calendly/scheduled_events/{stops_at}", status=400, times=1)
+    settings = sandbox.settings(tmp_path, calendly_recheck_days=0)
+    with pytest.raises(HandoffError):
+        poll(settings, "calendly")
+    before = asked()
+    assert len(before) == len(in_order) // 2 + 1
+    poll(settings, "calendly")
+    again = set(asked()[len(before) :]) & set(before[:-1])
+    # Changed within the overlap of what was read last, or of a group and still to come.
+    assert len(again) <= 2, again
+    with warehouse.connect(settings) as connection:
+        landed = connection.execute(
+            "select count(*), count(distinct record_id) from raw_calendly.invitees"
+        ).fetchall()
+    assert landed == [(len(world.calendly["invitees"]),) * 2]
 
 
 def test_a_poll_that_breaks_off_between_pages_continues_without_gap_or_double(

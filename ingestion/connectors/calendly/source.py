@@ -26,8 +26,9 @@ NAMED: Mapping[str, Named] = {
 }
 PAGE = 100
 # Events are listed by when they begin, not by when they changed: one that began longer ago is not
-# looked at again.
+# looked at again, unless the last news is so old that a first poll may not have come to its end.
 LISTED_AGAIN = timedelta(days=14)
+LISTED_WHOLE = timedelta(days=30)
 
 
 def configured(settings: Settings) -> bool:
@@ -36,7 +37,8 @@ def configured(settings: Settings) -> bool:
 
 
 def extract(resource: str, since: str | None, settings: Settings) -> Iterator[list[Extracted]]:
-    """Pages of `resource`, oldest change first.
+    """Pages of `resource`: members oldest change first, invitees by the newest change of their event,
+    so that a poll that breaks off is continued.
 
     Args:
         resource: "organization_memberships", always whole, or "invitees": the document of a webhook
@@ -53,27 +55,31 @@ def extract(resource: str, since: str | None, settings: Settings) -> Iterator[li
         organization = http.get("users/me")["resource"]["current_organization"]
         if resource == "organization_memberships":
             found = _collected(http, resource, {"organization": organization})
-            rows = [_member(member) for member in found]
+            yield from batched(by_time(map(_member, found)), PAGE)
         else:
             after = None if since is None else parse_time(since)
             recheck = timedelta(days=settings.calendly_recheck_days)
-            rows = list(_invitees(http, organization, after, recheck))
-        # Listed in another order than that of their changes, which is the cursor's.
-        yield from batched(by_time(rows), PAGE)
+            yield from _invitees(http, organization, after, recheck)
 
 
 def _invitees(
     http: Session, organization: str, after: datetime | None, recheck: timedelta
-) -> Iterator[Extracted]:
+) -> Iterator[list[Extracted]]:
     params: dict[str, Any] = {"organization": organization, "sort": "start_time:asc"}
-    if after is not None:
-        params["min_start_time"] = time_text(after - LISTED_AGAIN)
     now = datetime.now(UTC)
-    for event in _collected(http, "scheduled_events", params):
-        if after is None or _may_have_changed(event, after, now, recheck):
-            path = f"scheduled_events/{last_segment(event['uri'])}/invitees"
-            for invitee in _collected(http, path, {"sort": "created_at:asc"}):
-                yield _invitee(invitee, event)
+    if after is not None and now - after < LISTED_WHOLE:
+        params["min_start_time"] = time_text(after - LISTED_AGAIN)
+    events = [
+        event
+        for event in _collected(http, "scheduled_events", params)
+        if after is None or _may_have_changed(event, after, now, recheck)
+    ]
+    # Listed in another order than that of their changes, which is the cursor's.
+    for event in sorted(events, key=lambda event: parse_time(event["updated_at"])):
+        path = f"scheduled_events/{last_segment(event['uri'])}/invitees"
+        found = _collected(http, path, {"sort": "created_at:asc"})
+        # Handed over as they come: what was asked for at a request each is not lost with the next.
+        yield [_invitee(invitee, event) for invitee in found]
 
 
 def _may_have_changed(
@@ -112,9 +118,11 @@ def _member(membership: dict[str, Any]) -> Extracted:
 
 def _invitee(invitee: dict[str, Any], event: dict[str, Any]) -> Extracted:
     payload = {**invitee, "scheduled_event": event}
+    event_changed = parse_time(event["updated_at"])
     return Extracted(
         record_id=last_segment(invitee["uri"]),
-        updated_at=max(parse_time(invitee["updated_at"]), parse_time(event["updated_at"])),
+        updated_at=max(parse_time(invitee["updated_at"]), event_changed),
+        cursor=event_changed,
         is_deleted=False,
         payload=payload | {"handoff": _told(payload)},
         # A mark of a no-show can be taken back and leaves no time behind.

@@ -4,10 +4,11 @@ what is asked for and why is source.py's."""
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 from ingestion.connectors.client_credentials import log_in, renewed
 from ingestion.connectors.marketo.limits import LOG_IN, WINDOW_SECONDS, limits_of
@@ -92,9 +93,10 @@ class Client:
                 return
             offset += page
 
-    def exported(self, job: Row) -> bytes:
-        """The file of a bulk lead extract ("Bulk Extract"): made, queued, waited for, compared with
-        its checksum."""
+    @contextmanager
+    def exported(self, job: Row) -> Iterator[BinaryIO]:
+        """The file of a bulk lead extract ("Bulk Extract"): made, queued, waited for, written to disk
+        as it comes, compared with its checksum."""
         base = "bulk/v1/leads/export"
         export_id = self.post(f"{base}/create.json", job)["result"][0]["exportId"]
         self.post(f"{base}/{export_id}/enqueue.json")
@@ -113,16 +115,19 @@ class Client:
                 f"marketo: export {export_id} is {told['status']} after"
                 f" {EXPORT_LOOKS * EXPORT_LOOK_SECONDS / 60:.0f} minutes",
             )
-        if not told.get("numberOfRecords"):
-            return b""
-        content = self._http.content(f"{base}/{export_id}/file.json")
-        checksum = "sha256:" + hashlib.sha256(content).hexdigest()
-        if told.get("fileChecksum", checksum) != checksum:
-            raise HandoffError(
-                "UPSTREAM_UNAVAILABLE",
-                f"marketo: export {export_id} came as {checksum}, not {told['fileChecksum']}",
-            )
-        return content
+        with tempfile.TemporaryFile() as file:
+            if told.get("numberOfRecords"):
+                self._http.download(f"{base}/{export_id}/file.json", file)
+                file.seek(0)
+                checksum = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+                if told.get("fileChecksum", checksum) != checksum:
+                    raise HandoffError(
+                        "UPSTREAM_UNAVAILABLE",
+                        f"marketo: export {export_id} came as {checksum}, not "
+                        f"{told['fileChecksum']}",
+                    )
+            file.seek(0)
+            yield file
 
     def _request(self, method: str, path: str, **options: Any) -> Any:
         if not self._is_logged_in:

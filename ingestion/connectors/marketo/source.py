@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -76,33 +78,55 @@ def extract(resource: str, since: str | None, settings: Settings) -> Iterator[li
 
 def _exported_leads(api: Client, earliest: datetime, now: datetime) -> Iterator[list[Extracted]]:
     """Every lead made since `earliest`, by bulk extract: nothing else lists leads that have not
-    changed. The file is in no order, and the cursor needs one, so all of it is kept until the last
-    page, as text."""
+    changed. The files are in no order, and the cursor needs one, so all are sorted, on disk: a
+    subscription may have millions of leads."""
     fields = _lead_fields(api)
-    found: dict[str, tuple[datetime, bytes]] = {}
-    start = earliest
-    while start < now:
-        end = min(start + EXPORT_DAYS, now)
-        span = {"startAt": _stamp(start), "endAt": _stamp(end)}
-        job = {"format": "CSV", "fields": list(fields), "filter": {"createdAt": span}}
-        content = api.exported(job).decode("utf-8-sig")
-        for row in csv.DictReader(io.StringIO(content, newline="")):
-            lead = {
-                name: _as_rest_has_it(value, fields[name])
-                for name, value in row.items()
-                if value not in (None, "", EXPORT_EMPTY)
-            }
-            # A lead of an early file may change before the last one is made. No version may seem
-            # newer than the beginning, or the next poll would not ask for such a change.
-            changed = min(parse_time(lead["updatedAt"]), now)
-            found[str(lead["id"])] = (changed, orjson.dumps(lead))
-        start = end
-    ordered = sorted(found.items(), key=lambda item: (item[1][0], int(item[0])))
-    for page in batched(ordered, EXPORT_PAGE):
-        yield [
-            Extracted(lead_id, changed, False, orjson.loads(lead))
-            for lead_id, (changed, lead) in page
-        ]
+    # SQLite deletes a database without a name when it is closed.
+    with contextlib.closing(sqlite3.connect("")) as sorting:
+        sorting.execute("create table leads (id integer primary key, changed text, lead blob)")
+        start = earliest
+        while start < now:
+            end = min(start + EXPORT_DAYS, now)
+            span = {"startAt": _stamp(start), "endAt": _stamp(end)}
+            job = {"format": "CSV", "fields": list(fields), "filter": {"createdAt": span}}
+            with api.exported(job) as file:
+                leads = _exported(file, fields)
+                # A lead of an early file may change before the last one is made. No version may
+                # seem newer than the beginning, or the next poll would not ask for such a change.
+                sorting.executemany(
+                    "insert or replace into leads values (?, ?, ?)",
+                    (
+                        (
+                            lead["id"],
+                            _sorting(min(parse_time(lead["updatedAt"]), now)),
+                            orjson.dumps(lead),
+                        )
+                        for lead in leads
+                    ),
+                )
+            start = end
+        ordered = sorting.execute("select changed, lead from leads order by changed, id")
+        while found := ordered.fetchmany(EXPORT_PAGE):
+            yield [_exported_lead(changed, orjson.loads(lead)) for changed, lead in found]
+
+
+def _exported(file: BinaryIO, fields: Mapping[str, str]) -> Iterator[Row]:
+    """The leads of one export, without what is empty."""
+    for row in csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline="")):
+        yield {
+            name: _as_rest_has_it(value, fields[name])
+            for name, value in row.items()
+            if value not in (None, "", EXPORT_EMPTY)
+        }
+
+
+def _sorting(instant: datetime) -> str:
+    """An instant in UTC as text in whose order instants come."""
+    return instant.isoformat(timespec="microseconds")
+
+
+def _exported_lead(changed: str, lead: Row) -> Extracted:
+    return Extracted(str(lead["id"]), datetime.fromisoformat(changed), False, lead)
 
 
 def _changed_leads(api: Client, after: datetime) -> Iterator[list[Extracted]]:
