@@ -24,12 +24,13 @@ _CONTRIBUTIONS = """
     with decayed as (
         select
             rule_id, any_value(label) as label, any_value(entry_kind) as entry_kind, any_value(scoring_version) as scoring_version,
-            count(*) as entry_count, any_value(cap) as cap, any_value(half_life_days) as half_life_days, max(occurred_at) as last_at,
+            count(*) as entry_count, any_value(cap) as cap, any_value(group_id) as group_id, any_value(group_cap) as group_cap,
+            any_value(total_cap) as total_cap, any_value(half_life_days) as half_life_days, max(occurred_at) as last_at,
             sum(points) as undecayed_points,
             sum(points * case when half_life_days is null then 1.0
                 else pow(0.5, (epoch_us($as_of::timestamptz) - epoch_us(occurred_at)) / 86400e6 / half_life_days) end) as decayed_points
         from marts.fct_score_ledger
-        where person_id = $person_id and occurred_at <= $as_of::timestamptz
+        where person_id = $person_id and occurred_at <= $as_of::timestamptz and entry_kind <> 'exclusion'
             and coalesce(withheld_at > $as_of::timestamptz, true)
         group by rule_id
     )
@@ -49,6 +50,13 @@ _FORMER_RECORDS = """
     order by known_from, system, record_id
 """
 
+# What keeps the person from becoming an MQL, whatever the score.
+_EXCLUSIONS = """
+    select distinct rule_id, label, attribute, scoring_version from marts.fct_score_ledger
+    where person_id = $person_id and occurred_at <= $as_of::timestamptz and entry_kind = 'exclusion'
+    order by rule_id
+"""
+
 # What consent forbids to count, with the rule of the consent policy and since when.
 _WITHHELD = """
     select rule_id, any_value(label) as label, withheld_by, count(*) as entry_count, sum(points) as undecayed_points,
@@ -61,7 +69,8 @@ _WITHHELD = """
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Everything there is to say about one person at `as_of`; each list holds rows as the marts have them."""
+    """Everything there is to say about one person at `as_of`; each list holds rows as the marts have them. `cuts` are the points that caps of
+    groups and of the whole score took away: with the contributions they are the score."""
 
     person: Row
     as_of: datetime
@@ -70,6 +79,8 @@ class Explanation:
     former_records: list[Row]
     account_matches: list[Row]
     contributions: list[Row]
+    cuts: list[Row]
+    exclusions: list[Row]
     withheld: list[Row]
     mqls: list[Row]
     assignments: list[Row]
@@ -88,10 +99,11 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
         instant = as_of or datetime.now(UTC)
         values = {"person_id": person["person_id"], "as_of": instant}
         contributions = _rows(connection, _CONTRIBUTIONS, values)
+        cuts = _cuts(contributions)
         return Explanation(
             person=person,
             as_of=instant,
-            score=round(sum(row["points"] for row in contributions), 6),
+            score=round(sum(row["points"] for row in (*contributions, *cuts)), 6),
             records=[
                 {
                     **row,
@@ -122,6 +134,8 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
                 )
             ],
             contributions=contributions,
+            cuts=cuts,
+            exclusions=_rows(connection, _EXCLUSIONS, values),
             withheld=_rows(connection, _WITHHELD, values),
             mqls=[
                 {**row, "reasons": json.loads(row["reasons"])}
@@ -155,6 +169,26 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
                 values,
             ),
         )
+
+
+def _cuts(contributions: list[Row]) -> list[Row]:
+    """What caps over several rules take away, the same as in fct_scores."""
+    groups: dict[str, tuple[float, float]] = {}
+    for row in contributions:
+        if row["group_id"] is not None:
+            points, _ = groups.get(row["group_id"], (0.0, 0.0))
+            groups[row["group_id"]] = (points + row["points"], row["group_cap"])
+    cuts = [
+        {"cap_of": f"group {group}", "cap": cap, "points": max(-cap, min(points, cap)) - points}
+        for group, (points, cap) in sorted(groups.items())
+        if abs(points) > cap
+    ]
+    total = sum(row["points"] for row in (*contributions, *cuts))
+    caps = {row["total_cap"] for row in contributions} - {None}
+    cuts += [
+        {"cap_of": "everything", "cap": cap, "points": cap - total} for cap in caps if total > cap
+    ]
+    return cuts
 
 
 def find_person(settings: Settings, connection: duckdb.DuckDBPyConnection, who: str) -> Row:

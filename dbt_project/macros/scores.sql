@@ -25,6 +25,22 @@
     end
 {%- endmacro %}
 
+{# Level of an engagement score by the thresholds of the scoring version, 1 the most; null where it has none. #}
+{% macro level_of(engagement, versions) -%}
+    case
+        when {{ versions }}.level_1 is null then null
+        when {{ engagement }} >= {{ versions }}.level_1 then 1
+        when {{ engagement }} >= {{ versions }}.level_2 then 2
+        when {{ engagement }} >= {{ versions }}.level_3 then 3
+        else 4
+    end
+{%- endmacro %}
+
+{# Whether the version lets people of this grade and level become MQLs. #}
+{% macro may_qualify(grade, level, versions) -%}
+    ({{ versions }}.mql_cells is null or coalesce(contains({{ versions }}.mql_cells, {{ grade }} || {{ level }}), false))
+{%- endmacro %}
+
 {# Whether an entry of the ledger counts at an instant: from `withheld_at` on consent forbids its use. #}
 {% macro counts_at(withheld_at, instant) -%}
     coalesce({{ withheld_at }} > {{ instant }}, true)

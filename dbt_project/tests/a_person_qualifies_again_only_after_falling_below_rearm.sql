@@ -8,8 +8,13 @@ with crossings as (
             partition by person_id, scoring_version
             order by reached_at
         ) as next_reached_at,
+        lead(recycled_at) over (
+            partition by person_id, scoring_version
+            order by reached_at
+        ) as next_recycled_at,
     from {{ ref('fct_mqls') }}
-    qualify next_reached_at is not null
+    -- Unless sales had sent them back.
+    qualify next_reached_at is not null and next_recycled_at is null
 ),
 
 instants as (
@@ -35,6 +40,9 @@ by_rule as (
         instants.next_reached_at,
         instants.evaluated_at,
         any_value(ledger.cap) as cap,
+        any_value(ledger.group_cap) as group_cap,
+        -- A rule of no group is a group of its own.
+        coalesce(any_value(ledger.group_id), 'rule ' || ledger.rule_id) as group_id,
         sum(
             ledger.points
             * exp(
@@ -53,6 +61,18 @@ by_rule as (
         instants.person_id, instants.scoring_version, instants.next_reached_at, instants.evaluated_at, ledger.entry_kind, ledger.rule_id
 ),
 
+by_group as (
+    select
+        person_id,
+        scoring_version,
+        next_reached_at,
+        evaluated_at,
+        any_value(group_cap) as cap,
+        sum(sign(points) * least(abs(points), coalesce(cap, abs(points)))) as points,
+    from by_rule
+    group by person_id, scoring_version, next_reached_at, evaluated_at, group_id
+),
+
 scored as (
     select
         person_id,
@@ -60,7 +80,7 @@ scored as (
         next_reached_at,
         evaluated_at,
         sum(sign(points) * least(abs(points), coalesce(cap, abs(points)))) as score,
-    from by_rule
+    from by_group
     group by person_id, scoring_version, next_reached_at, evaluated_at
 )
 

@@ -197,9 +197,7 @@ PERSONAS: tuple[Persona, ...] = (
         ),
         expected=Expected(
             1, False, False, False, "unknown",
-            "Looking fades: without asking for a person the score stays under the threshold. No rule "
-            "of scoring v1 is about competitors, so a demo request would make an MQL; it would be held "
-            "back for want of consent.",
+            "Scoring v1 excludes the domain: whatever they do, and ask for, they are nobody's lead.",
         ),
         acts=_EVERYDAY,
         legal_basis=None,

@@ -3,19 +3,15 @@ never have an effect."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 from ingestion.enrichment import catalog as providers
 from models.matching.features import feature_expressions
 from models.policies.documents import (
     COMPARED_FIELDS,
-    FIT_ATTRIBUTES,
     AccountsPolicy,
     ConsentPolicy,
-    FitRule,
     IdentityPolicy,
     KpiPolicy,
     Matching,
@@ -26,14 +22,8 @@ from models.policies.documents import (
     Winners,
 )
 from models.policies.problems import Fault, Location
-
-PatternCheck = Callable[[str], str | None]
-
-RE2_LIMITS = (
-    "Patterns run on RE2: no look-ahead or look-behind, no back-references, at most 1000 "
-    "repetitions; "
-    "write a backslash once, and put the pattern in single quotes if YAML objects."
-)
+from models.policies.scoring_faults import scoring_faults
+from models.policies.wording import PatternCheck, known, pattern_faults, repeated
 
 
 def contradictions(
@@ -43,7 +33,7 @@ def contradictions(
     nothing."""
     match document:
         case ScoringPolicy():
-            return list(_scoring(document, activity_types, pattern_fault))
+            return list(scoring_faults(document, activity_types, pattern_fault))
         case RoutingPolicy():
             return list(_routing(document))
         case IdentityPolicy():
@@ -131,193 +121,9 @@ def _unruled(sync: SyncPolicy, consent: ConsentPolicy) -> list[tuple[str, Fault]
     return faults
 
 
-def known(value: str, names: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: what was probably meant, and what there is."""
-    names = list(names)
-    near = difflib.get_close_matches(value, names, n=1)
-    meant = f"; did you mean '{near[0]}'?" if near else ""
-    return f"{meant} (known: {', '.join(names) or 'none'})"
-
-
-def _repeated(values: Iterable[Any]) -> Iterator[tuple[int, int, Any]]:
-    """(position, position of the first, value) of every value that was there before."""
-    first: dict[Any, int] = {}
-    for index, value in enumerate(values):
-        if value in first:
-            yield index, first[value], value
-        else:
-            first[value] = index
-
-
-def _pattern_faults(
-    patterns: Iterable[tuple[Location, str | None]], pattern_fault: PatternCheck
-) -> Iterator[Fault]:
-    for location, pattern in patterns:
-        if pattern is None:
-            continue
-        reason = pattern_fault(pattern)
-        if reason is not None:
-            yield Fault(location, f"'{pattern}' is no valid pattern: {reason}", RE2_LIMITS)
-
-
-def _scoring(
-    policy: ScoringPolicy, activity_types: Collection[str], pattern_fault: PatternCheck
-) -> Iterator[Fault]:
-    if policy.rearm_below >= policy.mql_threshold:
-        yield Fault(
-            ("rearm_below",),
-            f"rearm_below {policy.rearm_below:g} is not below mql_threshold "
-            f"{policy.mql_threshold:g}",
-            "Set it lower: a person whose score hovers at the threshold would become an MQL "
-            "again and again.",
-        )
-    grades = policy.grades
-    if not grades.a > grades.b > grades.c:
-        yield Fault(
-            ("grades",),
-            f"grades do not fall: a {grades.a:g}, b {grades.b:g}, c {grades.c:g}",
-            "Give each grade a lower minimum than the one before: a > b > c.",
-        )
-    yield from _unreachable(policy)
-
-    ids = [("engagement", index, rule.id) for index, rule in enumerate(policy.engagement)]
-    ids += [("fit", index, rule.id) for index, rule in enumerate(policy.fit)]
-    for index, first, rule_id in _repeated(rule_id for _, _, rule_id in ids):
-        section, position, _ = ids[index]
-        yield Fault(
-            (section, position, "id"),
-            f"rule id '{rule_id}' occurs twice (first as rule {ids[first][1] + 1} of "
-            f"{ids[first][0]})",
-            "Give each rule an id of its own; reasons and caps are kept by id.",
-        )
-    yield from _engagement(policy, activity_types)
-    yield from _pattern_faults(
-        (
-            (("engagement", index, field), getattr(rule, field))
-            for index, rule in enumerate(policy.engagement)
-            for field in ("url_pattern", "form_pattern", "campaign_pattern")
-        ),
-        pattern_fault,
-    )
-    for index, fit_rule in enumerate(policy.fit):
-        yield from _fit(index, fit_rule, pattern_fault)
-
-
-def _unreachable(policy: ScoringPolicy) -> Iterator[Fault]:
-    most = 0.0
-    for rule in policy.engagement:
-        if rule.points > 0:
-            limit = rule.points if rule.once else rule.cap
-            most += float("inf") if limit is None else limit
-    most += sum(rule.points for rule in policy.fit if rule.points > 0)
-    what = "all rules together give at most"
-    if policy.total_cap is not None and policy.total_cap < most:
-        most, what = policy.total_cap, "total_cap allows at most"
-    if most < policy.mql_threshold:
-        yield Fault(
-            ("mql_threshold",),
-            f"mql_threshold {policy.mql_threshold:g} cannot be reached: {what} {most:g} points",
-            "Lower the threshold, or raise caps or points; nobody could ever become an MQL.",
-        )
-
-
-def _engagement(policy: ScoringPolicy, activity_types: Collection[str]) -> Iterator[Fault]:
-    for index, rule in enumerate(policy.engagement):
-        at: Location = ("engagement", index)
-        if rule.activity_type not in activity_types:
-            yield Fault(
-                (*at, "activity_type"),
-                f"unknown activity_type "
-                f"'{rule.activity_type}'{known(rule.activity_type, activity_types)}",
-                "Use one of the known types; the registry stands in the contracts.",
-            )
-        if rule.points == 0:
-            yield Fault(
-                (*at, "points"), f"rule '{rule.id}' gives 0 points", "Give it points, or remove it."
-            )
-        if rule.cap is not None and rule.points > 0 and rule.cap < rule.points:
-            yield Fault(
-                (*at, "cap"),
-                f"cap {rule.cap:g} of rule '{rule.id}' is below its points {rule.points:g}",
-                "Raise the cap or lower the points: a single activity would already be cut.",
-            )
-        if rule.cap is not None and rule.points < 0:
-            yield Fault(
-                (*at, "cap"),
-                f"rule '{rule.id}' takes points away ({rule.points:g}) and has a cap, which "
-                f"limits points given",
-                "Remove the cap; `once: true` takes the points away one time only.",
-            )
-        if rule.cap is not None and rule.once:
-            yield Fault(
-                (*at, "cap"),
-                f"rule '{rule.id}' counts once and has a cap, which could never matter",
-                "Remove `cap` or `once`.",
-            )
-        if rule.points < 0 and rule.half_life_days is not None:
-            # A fading penalty raises the score with no activity behind it: the person would become
-            # an MQL at an instant when nothing happened, with no reason to show for it.
-            yield Fault(
-                (*at, "half_life_days"),
-                f"rule '{rule.id}' takes points away ({rule.points:g}) and fades after "
-                f"{rule.half_life_days:g} days",
-                "Remove half_life_days: a score may not rise, and make an MQL, only because time "
-                "passed.",
-            )
-
-
-def _fit(index: int, rule: FitRule, pattern_fault: PatternCheck) -> Iterator[Fault]:
-    at: Location = ("fit", index)
-    if rule.points == 0:
-        yield Fault(
-            (*at, "points"), f"rule '{rule.id}' gives 0 points", "Give it points, or remove it."
-        )
-    kind = FIT_ATTRIBUTES.get(rule.attribute)
-    if kind is None:
-        yield Fault(
-            (*at, "attribute"),
-            f"unknown attribute '{rule.attribute}'{known(rule.attribute, FIT_ATTRIBUTES)}",
-            "Use one of the known attributes; a rule on another would never match.",
-        )
-        return
-    is_number = isinstance(rule.value, int | float)
-    wanted = {
-        "equals": ("a text", isinstance(rule.value, str) or (kind == "number" and is_number)),
-        "in": ("a list of texts", isinstance(rule.value, tuple) and len(rule.value) > 0),
-        "matches": ("a pattern", isinstance(rule.value, str)),
-        "at_least": ("a number", is_number),
-        "present": ("no value", rule.value is None),
-    }
-    need, is_met = wanted[rule.operator]
-    if not is_met:
-        yield Fault(
-            (*at, "value"),
-            f"operator '{rule.operator}' of rule '{rule.id}' needs {need}, not "
-            f"{_shown(rule.value)}",
-            "Change the value or the operator.",
-        )
-    if (rule.operator == "at_least" and kind != "number") or (
-        rule.operator in ("matches", "in") and kind == "number"
-    ):
-        yield Fault(
-            (*at, "operator"),
-            f"operator '{rule.operator}' does not fit attribute '{rule.attribute}', which is a "
-            f"{kind}",
-            "Use at_least or equals with numbers; equals, in or matches with texts.",
-        )
-    if rule.operator == "matches" and isinstance(rule.value, str):
-        yield from _pattern_faults([((*at, "value"), rule.value)], pattern_fault)
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "nothing"
-    return f"the list [{', '.join(value)}]" if isinstance(value, tuple) else f"'{value}'"
-
-
 def _routing(policy: RoutingPolicy) -> Iterator[Fault]:
     names = [territory.name for territory in policy.territories]
-    for index, _, name in _repeated(names):
+    for index, _, name in repeated(names):
         yield Fault(
             ("territories", index, "name"),
             f"territory '{name}' occurs twice",
@@ -342,7 +148,7 @@ def _routing(policy: RoutingPolicy) -> Iterator[Fault]:
         for index, territory in enumerate(policy.territories)
         for position, country in enumerate(territory.countries)
     ]
-    for at, first, (country, priority) in _repeated((row[2], row[3]) for row in named):
+    for at, first, (country, priority) in repeated((row[2], row[3]) for row in named):
         index, position = named[at][:2]
         other = names[named[first][0]]
         both = (
@@ -369,7 +175,7 @@ def _routing(policy: RoutingPolicy) -> Iterator[Fault]:
                 "Use the name of one of the territories above.",
             )
     pairs = ((weight.rep_email.lower(), weight.territory) for weight in policy.weights)
-    for index, _, (email, where) in _repeated(pairs):
+    for index, _, (email, where) in repeated(pairs):
         yield Fault(
             ("weights", index),
             f"{email} has two weights {f'in {where!r}' if where else 'for all territories'}",
@@ -391,7 +197,7 @@ def _winners(winners: Winners) -> Iterator[Fault]:
         *((("winners", "fields", field), field, order) for field, order in winners.fields.items()),
     ]
     for place, field, criteria in told:
-        for _, _, criterion in _repeated(criteria):
+        for _, _, criterion in repeated(criteria):
             yield Fault(
                 place,
                 f"'{criterion}' occurs twice for '{field}'",
@@ -428,15 +234,13 @@ def _identity(policy: IdentityPolicy, pattern_fault: PatternCheck) -> Iterator[F
                 "max_per_person counts addresses and numbers, not external ids",
                 "Leave it out: a person may have any number of records.",
             )
-    for index, _, identifier_type in _repeated(
-        identifier.type for identifier in policy.identifiers
-    ):
+    for index, _, identifier_type in repeated(identifier.type for identifier in policy.identifiers):
         yield Fault(
             ("identifiers", index, "type"),
             f"identifier '{identifier_type}' occurs twice",
             "Keep one entry per identifier.",
         )
-    for index, first, priority in _repeated(
+    for index, first, priority in repeated(
         identifier.priority for identifier in policy.identifiers
     ):
         yield Fault(
@@ -450,13 +254,13 @@ def _identity(policy: IdentityPolicy, pattern_fault: PatternCheck) -> Iterator[F
     ruled = [
         (index, domain) for index, rule in enumerate(policy.email_rules) for domain in rule.domains
     ]
-    for later, _, domain in _repeated(domain for _, domain in ruled):
+    for later, _, domain in repeated(domain for _, domain in ruled):
         yield Fault(
             ("email_rules", ruled[later][0], "domains"),
             f"domain '{domain}' occurs twice in email_rules",
             "Keep it under one provider: an address has one canonical form.",
         )
-    for index, _, system in _repeated(policy.system_priority):
+    for index, _, system in repeated(policy.system_priority):
         yield Fault(
             ("system_priority", index), f"system '{system}' occurs twice", "Name each system once."
         )
@@ -467,7 +271,7 @@ def _identity(policy: IdentityPolicy, pattern_fault: PatternCheck) -> Iterator[F
                 f"shared mailbox '{mailbox}' would never match",
                 "Write only the part before the @, in lower case.",
             )
-    yield from _pattern_faults(
+    yield from pattern_faults(
         (
             (("blocked_values", index, "pattern"), blocked.pattern)
             for index, blocked in enumerate(policy.blocked_values)
@@ -492,7 +296,7 @@ def _matching(matching: Matching) -> Iterator[Fault]:
             f"unscored_weight {matching.guard.unscored_weight:g} is above keep {thresholds.keep:g}",
             "What was not even worth keeping cannot count more than what was: lower it.",
         )
-    for index, _, name in _repeated(comparison.name for comparison in matching.comparisons):
+    for index, _, name in repeated(comparison.name for comparison in matching.comparisons):
         yield Fault(
             (*at, "comparisons", index, "name"),
             f"comparison '{name}' occurs twice",
@@ -572,7 +376,7 @@ def _consent(policy: ConsentPolicy, activity_types: Sequence[str]) -> Iterator[F
                     "rule.",
                 )
     keys = ((rule.destination, rule.channel, rule.purpose) for rule in policy.rules)
-    for index, first, (destination, channel, _) in _repeated(keys):
+    for index, first, (destination, channel, _) in repeated(keys):
         yield Fault(
             ("rules", index),
             f"destination '{destination}', channel '{channel or 'any'}' has a rule already (rule "
@@ -580,7 +384,7 @@ def _consent(policy: ConsentPolicy, activity_types: Sequence[str]) -> Iterator[F
             "Keep one rule per destination, channel and purpose.",
         )
     for section in ("scores", "serving"):
-        for index, _, name in _repeated(rule.id for rule in getattr(policy, section)):
+        for index, _, name in repeated(rule.id for rule in getattr(policy, section)):
             yield Fault(
                 (section, index, "id"), f"'{name}' occurs twice", "Give each rule an id of its own."
             )
@@ -637,7 +441,7 @@ def _kpi(policy: KpiPolicy, activity_types: Collection[str]) -> Iterator[Fault]:
                     f"unknown activity_type '{name}'{known(name, activity_types)}",
                     "Use one of the known types; the registry stands in the contracts.",
                 )
-        for index, _, name in _repeated(names):
+        for index, _, name in repeated(names):
             yield Fault((section, index), f"'{name}' occurs twice", "Name each type once.")
 
 
@@ -652,7 +456,7 @@ def _accounts(policy: AccountsPolicy) -> Iterator[Fault]:
         ("enrichment", "wanted"): policy.enrichment.wanted,
     }
     for location, names in lists.items():
-        for index, _, name in _repeated(names):
+        for index, _, name in repeated(names):
             yield Fault((*location, index), f"'{name}' occurs twice", "Name each once.")
     there_are = providers.names()
     for index, name in enumerate(policy.enrichment.providers):

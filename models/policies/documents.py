@@ -62,6 +62,9 @@ COMPARED_FIELDS = (
 """Fields of a contact that matching may compare, beside its custom ones."""
 
 Grade = Literal["A", "B", "C", "D"]
+GRADES: tuple[Grade, ...] = ("A", "B", "C", "D")
+LEVELS = ("1", "2", "3", "4")
+Cell = Annotated[str, StringConstraints(pattern=r"^[A-D][1-4]$")]
 ConsentChannel = Literal["email", "phone", "sms", "post", "crm", "all"]
 ConsentStatus = Literal["granted", "denied", "withdrawn", "pending"]
 LawfulBasis = Literal[
@@ -117,11 +120,16 @@ class EngagementRule(Part):
         None, description="Days after which the points are worth half; absent means they stay."
     )
     once: bool = Field(False, description="Count the person's first such activity only.")
+    cooldown_hours: Positive | None = Field(
+        None,
+        description="An activity less than so many hours after the last one that counted does not "
+        "count; absent means each does.",
+    )
+    group: Name | None = Field(None, description="One of `groups`, whose cap it shares.")
 
 
-class FitRule(Part):
-    """Points for who a person is. Counts once; fit does not decay. Text is compared without regard
-    to case."""
+class Condition(Part):
+    """What is true of a person or their account. Text is compared without regard to case."""
 
     id: Name = Field(description="Stable name; it appears in reasons.")
     label: Text = Field(description="What sales reads as the reason.")
@@ -130,7 +138,33 @@ class FitRule(Part):
     value: str | float | tuple[Text, ...] | None = Field(
         None, description="Text; a list for `in`; a number for `at_least`; nothing for `present`."
     )
+
+
+class FitRule(Condition):
+    """Points for who a person is. Counts once; fit does not decay."""
+
     points: Finite = Field(description="Points, given once; negative takes away.")
+    group: Name | None = Field(None, description="One of `groups`, whose cap it shares.")
+
+
+class Exclusion(Condition):
+    """Who is nobody's lead, whatever the score: it stays to be seen, and makes no MQL."""
+
+
+class RuleGroup(Part):
+    """Rules that may give only so many points together."""
+
+    id: Name = Field(description="As the rules name it.")
+    cap: Positive = Field(description="Most points its rules may give one person together.")
+
+
+class Recycling(Part):
+    """What follows when sales sends a lead back as not ready yet."""
+
+    after_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        description="So many days later the person can become an MQL again by a new activity, "
+        "without having fallen below `rearm_below`."
+    )
 
 
 class ScoringPolicy(PolicyDocument):
@@ -143,8 +177,22 @@ class ScoringPolicy(PolicyDocument):
     )
     total_cap: Positive | None = Field(None, description="Most points a person may have in total.")
     grades: Grades
+    levels: tuple[Finite, ...] | None = Field(
+        None,
+        description="Least engagement points of levels 1, 2 and 3; less is level 4. With the grade "
+        "it makes the cell of the grid: A1 is who fits best and does most.",
+    )
+    mql_cells: tuple[Cell, ...] | None = Field(
+        None,
+        description="Only people in these cells of the grid become MQLs; absent means in any.",
+    )
+    recycling: Recycling | None = Field(
+        None, description="Absent: who was sent back has to fall below `rearm_below` first."
+    )
+    groups: tuple[RuleGroup, ...] = ()
     engagement: tuple[EngagementRule, ...] = ()
     fit: tuple[FitRule, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
 
 
 class Territory(Part):

@@ -22,7 +22,7 @@ from models.matching.parameters import (
     parameters_path,
     read_parameters,
 )
-from models.policies.contradictions import contradictions, disagreements, known
+from models.policies.contradictions import contradictions, disagreements
 from models.policies.documents import (
     COUNTRY_PATTERN,
     EMAIL_PATTERN,
@@ -34,6 +34,7 @@ from models.policies.documents import (
     Rollout,
 )
 from models.policies.problems import Fault, Location, Problem, policy_error
+from models.policies.wording import known
 
 POLICY_FOLDER = Path(__file__).parent
 VERSION_FILE = re.compile(r"^v[1-9][0-9]*\.yml$")

@@ -13,6 +13,7 @@ from models.matching.parameters import MatchParameters, level_rows
 from models.policies.documents import (
     AccountsPolicy,
     ConsentPolicy,
+    Exclusion,
     FitRule,
     IdentityPolicy,
     KpiPolicy,
@@ -44,6 +45,11 @@ POLICY_COLUMNS: dict[str, dict[str, str]] = {
         "grade_a": "number",
         "grade_b": "number",
         "grade_c": "number",
+        "level_1": "number?",
+        "level_2": "number?",
+        "level_3": "number?",
+        "mql_cells": "text?",
+        "recycle_after_days": "number?",
     },
     "scoring_rules": {
         **_KEY,
@@ -61,6 +67,9 @@ POLICY_COLUMNS: dict[str, dict[str, str]] = {
         "cap": "number?",
         "half_life_days": "number?",
         "once": "boolean",
+        "cooldown_hours": "number?",
+        "group_id": "text?",
+        "group_cap": "number?",
     },
     "routing_versions": {
         **_KEY,
@@ -320,19 +329,39 @@ def _scoring_rows(document: ScoringPolicy) -> Iterator[tuple[str, Row]]:
             "grade_a": document.grades.a,
             "grade_b": document.grades.b,
             "grade_c": document.grades.c,
+            **{
+                f"level_{number}": least
+                for number, least in enumerate(document.levels or (), start=1)
+            },
+            "mql_cells": json.dumps(document.mql_cells) if document.mql_cells else None,
+            "recycle_after_days": document.recycling.after_days if document.recycling else None,
         },
     )
+    caps = {group.id: group.cap for group in document.groups}
     for rule in document.engagement:
         content = rule.model_dump()
-        yield "scoring_rules", {"rule_id": content.pop("id"), "kind": "engagement", **content}
-    for fit_rule in document.fit:
-        content = fit_rule.model_dump()
-        # A fit rule looks at a state, not at events: it can only ever count once.
-        fixed = {"kind": "fit", "once": True, "value": _value_text(fit_rule)}
-        yield "scoring_rules", {"rule_id": content.pop("id"), **content, **fixed}
+        yield "scoring_rules", {"kind": "engagement", **_rule_row(content, caps)}
+    conditions: list[tuple[str, FitRule | Exclusion]] = [
+        *(("fit", rule) for rule in document.fit),
+        *(("exclusion", rule) for rule in document.exclusions),
+    ]
+    for kind, condition in conditions:
+        # These look at a state, not at events: they can only ever count once.
+        fixed = {"kind": kind, "once": True, "value": _value_text(condition)}
+        yield "scoring_rules", {"points": 0.0, **_rule_row(condition.model_dump(), caps), **fixed}
 
 
-def _value_text(rule: FitRule) -> str | None:
+def _rule_row(content: Row, caps: Mapping[str, float]) -> Row:
+    group = content.pop("group", None)
+    return {
+        "rule_id": content.pop("id"),
+        **content,
+        "group_id": group,
+        "group_cap": None if group is None else caps[group],
+    }
+
+
+def _value_text(rule: FitRule | Exclusion) -> str | None:
     if isinstance(rule.value, tuple):
         return json.dumps(list(rule.value), ensure_ascii=False)
     if isinstance(rule.value, float):

@@ -22,6 +22,7 @@ from orchestration.cli import (
     consents,
     contracts,
     identity,
+    policy,
     quarantine,
     webhooks,
 )
@@ -47,6 +48,7 @@ app.add_typer(clients.app)
 app.add_typer(consents.app)
 app.add_typer(contracts.app)
 app.add_typer(identity.app)
+app.add_typer(policy.app)
 app.add_typer(quarantine.app)
 app.add_typer(webhooks.app)
 app.command()(enrich)

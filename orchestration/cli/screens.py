@@ -400,6 +400,13 @@ def print_explanation(explanation: Explanation) -> None:
             _when(row["last_at"]),
         )
     console.print(table)
+    for row in explanation.cuts:
+        console.print(f"  {row['points']:+.1f} by the cap of {row['cap_of']}, {row['cap']:.0f}")
+    for row in explanation.exclusions:
+        console.print(
+            f"  excluded, so no MQL: {row['label']} ({row['rule_id']}@{row['scoring_version']})",
+            style="yellow",
+        )
     for row in explanation.withheld:
         console.print(
             f"  not counted: {row['entry_count']} x {row['label']} ({row['undecayed_points']:+.0f}), "
@@ -408,7 +415,18 @@ def print_explanation(explanation: Explanation) -> None:
         )
     for mql in explanation.mqls:
         console.print(
-            f"  became an MQL {_when(mql['reached_at'])} with {mql['score']:.1f} points, grade {mql['grade']} (scoring {mql['scoring_version']})"
+            f"  became an MQL {_when(mql['reached_at'])} with {mql['score']:.1f} points, grade {mql['grade']}"
+            + (
+                ""
+                if mql["engagement_level"] is None
+                else f", cell {mql['grade']}{mql['engagement_level']}"
+            )
+            + f" (scoring {mql['scoring_version']})"
+            + (
+                ""
+                if mql["recycled_at"] is None
+                else f", after sales had sent them back {_when(mql['recycled_at'])}"
+            )
         )
     if not explanation.mqls:
         console.print("  has not reached the threshold", style="dim")

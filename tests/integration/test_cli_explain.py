@@ -48,7 +48,8 @@ def test_the_points_shown_sum_to_the_score_of_the_marts(
     told = company.handoff(
         "explain", person["email"], "--as-of", person["as_of"].isoformat(), "--json"
     ).json
-    assert sum(row["points"] for row in told["contributions"]) == pytest.approx(told["score"])
+    shown = [row["points"] for row in (*told["contributions"], *told["cuts"])]
+    assert sum(shown) == pytest.approx(told["score"])
     assert told["score"] == pytest.approx(float(person["score"]), abs=0.01)
 
 

@@ -77,16 +77,16 @@ def _pushed(after: After, name: str) -> list[str]:
     return [row["Id"] for row in rows]
 
 
-def test_a_competitor_who_asks_becomes_an_mql_and_is_held_back(after: After) -> None:
+def test_a_competitor_who_asks_has_a_score_and_is_nobodys_lead(after: After) -> None:
     person = after.people["competitor"]
-    rows = after.company.rows("select score from marts.fct_mqls where person_id = ?", person)
-    assert len(rows) == 1 and rows[0][0] >= 60
-    assert _pushed(after, "competitor") == []
-    [(state,)] = after.company.rows(
-        "select consent_state from ops.consent_holds where person_id = ?", person
+    [(score, excluded_by)] = after.company.rows(
+        "select total_score, excluded_by from marts.fct_scores where person_id = ?", person
     )
-    # They left the form's box empty, which is a no.
-    assert state == "blocked"
+    assert score >= 60 and excluded_by == "competitor"
+    assert after.company.rows("from marts.fct_mqls where person_id = ?", person) == []
+    assert _pushed(after, "competitor") == []
+    said = after.company.handoff("explain", person)
+    assert "excluded, so no MQL: Works for a competitor (competitor@v1)" in said.out
 
 
 def test_who_gives_consent_again_is_pushed(after: After) -> None:

@@ -88,6 +88,34 @@ REFUSED = {
         "scoring/v1.yml", "mql_threshold: 60", "mql_threshold: true", 0, "True"),
     "threshold is not a number": (
         "scoring/v1.yml", "mql_threshold: 60", "mql_threshold: .nan", 0, "mql_threshold"),
+    "levels do not fall": ("scoring/v1.yml", "[50, 25, 10]", "[50, 25, 30]", 0, "levels are 50, 25, 30"),
+    "two levels": ("scoring/v1.yml", "[50, 25, 10]", "[50, 25]", 0, "levels are 50, 25"),
+    "a cell without the better ones": (
+        "scoring/v1.yml", "groups: []", "mql_cells: [A2, B1]", 0,
+        "cell A2 makes MQLs and A1 does not"),
+    "a cell nobody reaches": (
+        "scoring/v1.yml", "grades:\n  a: 30", "mql_cells: [A1]\ngrades:\n  a: 90", 0,
+        "cell A1 cannot be reached"),
+    "a cell of no grid": (
+        "scoring/v1.yml", "groups: []", "mql_cells: [E1]", 0, "E1"),
+    "days that lie ahead": ("scoring/v1.yml", "after_days: 30", "after_days: -1", 0, "after_days"),
+    "unknown group": (
+        "scoring/v1.yml", "    cap: 16", "    cap: 16\n    group: lookin", 1, "unknown group 'lookin'"),
+    "a group without rules": (
+        "scoring/v1.yml", "groups: []", "groups: [{id: looking, cap: 9}]", 0,
+        "group 'looking' has no rule"),
+    "a cooldown of what counts once": (
+        "scoring/v1.yml", "    once: true", "    once: true\n    cooldown_hours: 3", 1,
+        "has a cooldown"),
+    "an exclusion of a fit rule's people": (
+        "scoring/v1.yml", "value: [leadhopper-demoworld.com]",
+        "value: [gmail.com, googlemail.com, yahoo.com, hotmail.com, outlook.com, icloud.com, gmx.de,"
+        " gmx.net, web.de, proton.me, protonmail.com, qq.com]", -15,
+        "rule 'email_free' asks what exclusion 'competitor' asks"),
+    "an exclusion of nothing": (
+        "scoring/v1.yml", "value: [leadhopper-demoworld.com]", "value: leadhopper", 0, "needs a list"),
+    "a country that does not exist": (
+        "scoring/v1.yml", 'NL, "NO"', 'XQ, "NO"', 0, "'XQ' of rule 'country_target'"),
     "grades do not fall": ("scoring/v1.yml", "  a: 30", "  a: 10", -1, "a 10, b 15"),
     "cap below points": ("scoring/v1.yml", "    cap: 60", "    cap: 20", 0, "cap 20"),
     "unknown field": ("scoring/v1.yml", "    cap: 60", "    capp: 60", 0, "did you mean 'cap'"),

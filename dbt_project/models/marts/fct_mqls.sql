@@ -6,7 +6,7 @@
 ) }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
-with versions as (
+with recursive versions as (
     select * from {{ source('raw_policies', 'scoring_versions') }}
     where is_active
 ),
@@ -15,6 +15,93 @@ with versions as (
 entries as (
     select * from {{ ref('fct_score_ledger') }} as ledger
     where {{ where_touched() }} and {{ counts_at('ledger.withheld_at', 'ledger.occurred_at') }}
+),
+
+mapped as (
+    select
+        record_key,
+        person_id,
+        known_to,
+    from {{ ref('entity_map') }}
+    where {{ where_touched() }}
+    {{ looked_up() }}
+),
+
+records as (
+    select distinct
+        record_key,
+        person_id,
+    from mapped
+    where known_to is null and person_id is not null
+),
+
+stages_stated as (
+    select * from {{ ref('int_stage_changes__stated') }}
+    where record_key in (select records.record_key from records)
+    {{ looked_up() }}
+),
+
+versions_of_records as (
+    select
+        record_key,
+        system,
+        lifecycle_stage,
+        version_order,
+        occurred_at,
+        received_at,
+    from {{ ref('int_contacts__versions') }}
+    where record_key in (select records.record_key from records)
+    {{ looked_up() }}
+),
+
+-- Sales says what it thinks of a lead by its status: the version that turns to it counts, and none after.
+statuses as (
+    select
+        record_key,
+        lag(lifecycle_stage) over (
+            partition by record_key
+            order by version_order
+        ) as former_stage,
+        lifecycle_stage,
+        occurred_at,
+        received_at,
+    from versions_of_records
+    where system = 'salesforce' and lifecycle_stage is not null
+),
+
+sent_back as (
+    select
+        record_key,
+        occurred_at,
+        received_at,
+    from stages_stated
+    where to_stage = 'recycled'
+    union all
+    select
+        record_key,
+        occurred_at,
+        received_at,
+    from statuses
+    where lifecycle_stage = 'recycled' and former_stage is distinct from 'recycled'
+),
+
+recycled as (
+    select
+        records.person_id,
+        sent_back.occurred_at as recycled_at,
+        min(sent_back.received_at) as received_at,
+    from sent_back
+    inner join records on sent_back.record_key = records.record_key
+    group by records.person_id, sent_back.occurred_at
+),
+
+-- Whoever the policy takes for nobody's lead makes none, whatever the score.
+excluded as (
+    select distinct
+        person_id,
+        scoring_version,
+    from {{ ref('fct_score_ledger') }}
+    where {{ where_touched() }} and entry_kind = 'exclusion'
 ),
 
 -- Points only decay: whoever stays below the threshold with every positive point undecayed never reaches it.
@@ -34,6 +121,7 @@ within_reach as (
         rule_maxima.scoring_version,
     from rule_maxima
     inner join versions on rule_maxima.scoring_version = versions.version
+    anti join excluded on rule_maxima.person_id = excluded.person_id and rule_maxima.scoring_version = excluded.scoring_version
     group by rule_maxima.person_id, rule_maxima.scoring_version, versions.mql_threshold
     -- Scores are rounded to six digits before they are compared.
     having sum(rule_maxima.most_points) >= versions.mql_threshold - 0.000001
@@ -64,6 +152,8 @@ rules as materialized (
         entry_kind,
         any_value(label) as label,
         any_value(cap) as cap,
+        any_value(group_id) as group_id,
+        any_value(group_cap) as group_cap,
         row_number() over () as rule_number,
     from entries
     group by scoring_version, rule_id, entry_kind
@@ -104,6 +194,7 @@ told as (
         track,
         instant_number,
         evaluated_at,
+        received_at,
         max(received_at) over so_far as known_at,
         last_value(trace_parent ignore nulls) over so_far as trace_parent,
     from instants
@@ -131,17 +222,37 @@ contributions as (
     group by instants.instant_number, ledger.rule_number
 ),
 
-sums as (
+-- Apart, as most rules are of no group.
+summands as (
     select
         contributions.instant_number,
-        round(sum({{ capped('contributions.points_after', 'rules.cap') }}), 6) as score_after,
-        round(sum({{ capped('contributions.points_before', 'rules.cap') }}), 6) as score_before,
-        coalesce(
-            sum({{ capped('contributions.points_after', 'rules.cap') }}) filter (where rules.entry_kind = 'fit'), 0
-        ) as fit_score,
+        rules.entry_kind,
+        {{ capped('contributions.points_after', 'rules.cap') }} as points_after,
+        {{ capped('contributions.points_before', 'rules.cap') }} as points_before,
     from contributions
     inner join rules on contributions.rule_number = rules.rule_number
-    group by contributions.instant_number
+    where rules.group_id is null
+    union all
+    select
+        contributions.instant_number,
+        rules.entry_kind,
+        {{ capped('sum(' ~ capped('contributions.points_after', 'rules.cap') ~ ')', 'any_value(rules.group_cap)') }} as points_after,
+        {{ capped('sum(' ~ capped('contributions.points_before', 'rules.cap') ~ ')', 'any_value(rules.group_cap)') }} as points_before,
+    from contributions
+    inner join rules on contributions.rule_number = rules.rule_number
+    where rules.group_id is not null
+    group by contributions.instant_number, rules.entry_kind, rules.group_id
+),
+
+sums as (
+    select
+        instant_number,
+        round(sum(points_after), 6) as score_after,
+        round(sum(points_before), 6) as score_before,
+        coalesce(sum(points_after) filter (where entry_kind = 'fit'), 0) as fit_score,
+        coalesce(sum(points_after) filter (where entry_kind = 'engagement'), 0) as engagement_score,
+    from summands
+    group by instant_number
 ),
 
 scored as (
@@ -151,17 +262,46 @@ scored as (
         told.track,
         told.instant_number,
         told.evaluated_at,
+        told.received_at,
         told.known_at,
         told.trace_parent,
         sums.score_after,
         sums.score_before,
         sums.fit_score,
+        sums.engagement_score,
     from told
     inner join sums on told.instant_number = sums.instant_number
     inner join tracks on told.track = tracks.track
 ),
 
--- Once qualified, a person qualifies again only after the score has fallen below rearm_below.
+-- The first instant at which somebody sales has sent back may be handed over again.
+returns as (
+    select
+        scored.track,
+        recycled.recycled_at,
+        any_value(recycled.received_at) as told_at,
+        min(scored.evaluated_at) as evaluated_at,
+    from scored
+    inner join versions on scored.scoring_version = versions.version
+    inner join recycled
+        on
+            scored.person_id = recycled.person_id
+            and scored.evaluated_at >= recycled.recycled_at + to_seconds(86400 * versions.recycle_after_days)
+            and scored.evaluated_at > recycled.recycled_at
+    group by scored.track, recycled.recycled_at
+),
+
+returned as (
+    select
+        track,
+        evaluated_at,
+        max(recycled_at) as recycled_at,
+        arg_max(told_at, recycled_at) as told_at,
+    from returns
+    group by track, evaluated_at
+),
+
+-- Once qualified, a person qualifies again only after the score has fallen below rearm_below, or after sales has sent them back.
 fallen as (
     select
         scored.* exclude (score_after, score_before),
@@ -169,6 +309,10 @@ fallen as (
         least(scored.score_before, coalesce(versions.total_cap, scored.score_before)) as score_before,
         versions.mql_threshold,
         {{ grade_of('scored.fit_score', 'versions') }} as grade,
+        {{ level_of('scored.engagement_score', 'versions') }} as engagement_level,
+        {{ may_qualify(grade_of('scored.fit_score', 'versions'), level_of('scored.engagement_score', 'versions'), 'versions') }}
+            as may_qualify,
+        returned.recycled_at,
         scored.score_before < versions.rearm_below
         or coalesce(
             lag(scored.score_after) over (
@@ -179,26 +323,89 @@ fallen as (
         ) as is_rearmed,
     from scored
     inner join versions on scored.scoring_version = versions.version
+    left join returned on scored.track = returned.track and scored.evaluated_at = returned.evaluated_at
 ),
 
 armed as (
     select
         *,
-        count(*) filter (where is_rearmed) over (
-            partition by track
-            order by evaluated_at
-        ) as arming,
+        count(*) filter (where is_rearmed or recycled_at is not null) over so_far as arming,
+        max(evaluated_at) filter (where is_rearmed) over so_far as rearmed_at,
+        max(recycled_at) over so_far as newest_recycled_at,
     from fallen
+    window so_far as (
+        partition by track
+        order by evaluated_at
+    )
 ),
 
-crossings as (
+crossings_found as (
     select *
     from armed
-    where score_after >= mql_threshold
+    where score_after >= mql_threshold and may_qualify
     qualify row_number() over (
         partition by track, arming
         order by evaluated_at
     ) = 1
+),
+
+-- A lead that was made after sales had sent the person back is not the one that was sent back: one after the other, as each depends on the
+-- one before.
+crossings_listed as (
+    select
+        track,
+        list(
+            {
+                'at': evaluated_at,
+                'rearmed_at': rearmed_at,
+                'recycled_at': newest_recycled_at
+            }
+            order by evaluated_at
+        ) as found,
+    from crossings_found
+    group by track
+),
+
+crossings_kept as (
+    select
+        track,
+        found,
+        found[1] as kept,
+    from crossings_listed
+    union all
+    select
+        track,
+        list_filter(
+            found,
+            lambda one: one['at'] > kept['at'] and (one['rearmed_at'] > kept['at'] or coalesce(one['recycled_at'] >= kept['at'], false))
+        ) as found,
+        list_filter(
+            found,
+            lambda one: one['at'] > kept['at'] and (one['rearmed_at'] > kept['at'] or coalesce(one['recycled_at'] >= kept['at'], false))
+        )[1] as kept,
+    from crossings_kept
+    where found[-1]['at'] > kept['at']
+),
+
+crossings_followed as (
+    select
+        found.* exclude (recycled_at),
+        lag(found.evaluated_at) over (
+            partition by found.track
+            order by found.evaluated_at
+        ) >= found.rearmed_at as was_sent_back,
+    from crossings_found as found
+    inner join crossings_kept as kept on found.track = kept.track and found.evaluated_at = kept.kept['at']
+),
+
+crossings as (
+    select
+        followed.*,
+        returned.recycled_at,
+        returned.told_at,
+    from crossings_followed as followed
+    left join returned
+        on followed.was_sent_back and followed.track = returned.track and followed.newest_recycled_at = returned.recycled_at
 ),
 
 numbered as (
@@ -271,13 +478,33 @@ points_known as (
     group by moments.moment, ledger.rule_number
 ),
 
-scores_known as (
+summands_known as (
     select
         points_known.moment,
-        round(sum({{ capped('points_known.points', 'rules.cap') }}), 6) as score,
+        rules.entry_kind,
+        {{ capped('points_known.points', 'rules.cap') }} as points,
     from points_known
     inner join rules on points_known.rule_number = rules.rule_number
-    group by points_known.moment
+    where rules.group_id is null
+    union all
+    select
+        points_known.moment,
+        rules.entry_kind,
+        {{ capped('sum(' ~ capped('points_known.points', 'rules.cap') ~ ')', 'any_value(rules.group_cap)') }} as points,
+    from points_known
+    inner join rules on points_known.rule_number = rules.rule_number
+    where rules.group_id is not null
+    group by points_known.moment, rules.entry_kind, rules.group_id
+),
+
+scores_known as (
+    select
+        moment,
+        round(sum(points), 6) as score,
+        coalesce(sum(points) filter (where entry_kind = 'fit'), 0) as fit_score,
+        coalesce(sum(points) filter (where entry_kind = 'engagement'), 0) as engagement_score,
+    from summands_known
+    group by moment
 ),
 
 -- A late entry changes what is known of the past, not when it was known that somebody qualifies: routing deals leads in that order.
@@ -288,7 +515,13 @@ first_known as (
         min(moments.received_at) as known_at,
     from moments
     inner join scores_known on moments.moment = scores_known.moment
-    where scores_known.score >= moments.mql_threshold
+    inner join tracks on moments.track = tracks.track
+    inner join versions on tracks.scoring_version = versions.version
+    where
+        scores_known.score >= moments.mql_threshold
+        and {{ may_qualify(
+            grade_of('scores_known.fit_score', 'versions'), level_of('scores_known.engagement_score', 'versions'), 'versions'
+        ) }}
     group by moments.track, moments.crossing_number
 )
 
@@ -299,13 +532,20 @@ select
     people.account_id,
     crossings.scoring_version,
     crossings.grade,
+    crossings.engagement_level,
     cast(reasons.reasons as varchar) as reasons,
     crossings.score_after as score,
     round(crossings.fit_score, 6) as fit_score,
     crossings.crossing_number,
     crossings.trace_parent,
+    crossings.recycled_at,
     crossings.evaluated_at as reached_at,
-    coalesce(first_known.known_at, crossings.known_at) as known_at,
+    -- Nobody qualifies again for having been sent back before that is known.
+    greatest(
+        coalesce(first_known.known_at, crossings.known_at),
+        crossings.told_at,
+        case when crossings.was_sent_back then crossings.received_at end
+    ) as known_at,
 from numbered as crossings
 inner join people on crossings.person_id = people.person_id
 inner join reasons on crossings.instant_number = reasons.instant_number

@@ -6,7 +6,7 @@
 ) }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
-with activities as (
+with recursive activities as (
     select * from {{ ref('fct_activities') }}
     where {{ where_touched() }}
 ),
@@ -55,9 +55,17 @@ people as (
     where {{ where_touched('people.person_id') }}
 ),
 
-rules as (
-    select * from {{ source('raw_policies', 'scoring_rules') }}
+versions as (
+    select * from {{ source('raw_policies', 'scoring_versions') }}
     where is_active
+),
+
+rules as (
+    select
+        rules.*,
+        versions.total_cap,
+    from {{ source('raw_policies', 'scoring_rules') }} as rules
+    inner join versions on rules.version = versions.version
 ),
 
 attributes as (
@@ -121,11 +129,15 @@ engagement as not materialized (
         rules.label,
         rules.points,
         rules.cap,
+        rules.group_id,
+        rules.group_cap,
+        rules.total_cap,
         rules.half_life_days,
         activities.occurred_at,
         activities.received_at,
         activities.trace_parent,
         rules.once as is_once,
+        rules.cooldown_hours,
         withheld.withheld_at,
         withheld.withheld_by,
     from activities
@@ -139,10 +151,59 @@ engagement as not materialized (
     left join activities_withheld as withheld on activities.activity_id = withheld.activity_id
 ),
 
+-- One after the other: whether an activity counts depends on which one counted last. What consent withholds starts no cooldown.
+awaited as (
+    select
+        person_id,
+        scoring_version,
+        rule_id,
+        any_value(cooldown_hours) * 3600000000 as cooldown_us,
+        list(
+            {
+                'at': epoch_us(occurred_at),
+                'id': activity_id
+            }
+            order by occurred_at, activity_id
+        ) as told,
+    from engagement
+    where cooldown_hours is not null and not coalesce(withheld_at <= occurred_at, false)
+    group by person_id, scoring_version, rule_id
+),
+
+cooled as (
+    select
+        person_id,
+        scoring_version,
+        rule_id,
+        cooldown_us,
+        told,
+        told[1] as kept,
+    from awaited
+    union all
+    select
+        person_id,
+        scoring_version,
+        rule_id,
+        cooldown_us,
+        list_filter(told, lambda one: one['at'] - kept['at'] >= cooldown_us) as told,
+        list_filter(told, lambda one: one['at'] - kept['at'] >= cooldown_us)[1] as kept,
+    from cooled
+    where told[-1]['at'] - kept['at'] >= cooldown_us
+),
+
 -- Apart, or all would be sorted for the few that count once.
 engagement_counted as (
     select * from engagement
-    where not is_once
+    where not is_once and (cooldown_hours is null or coalesce(withheld_at <= occurred_at, false))
+    union all
+    select engagement.* from engagement
+    semi join cooled
+        on
+            engagement.cooldown_hours is not null
+            and engagement.person_id = cooled.person_id
+            and engagement.scoring_version = cooled.scoring_version
+            and engagement.rule_id = cooled.rule_id
+            and engagement.activity_id = cooled.kept['id']
     union all
     select * from engagement
     where is_once
@@ -168,7 +229,7 @@ values_matched as materialized (
     from values_stated as stated
     inner join rules
         on
-            rules.kind = 'fit'
+            rules.kind in ('fit', 'exclusion')
             and stated.attribute = rules.attribute
             and case rules.operator
                 when 'equals' then lower(stated.attribute_value) = lower(rules.value)
@@ -188,12 +249,15 @@ fit as (
         attributes.person_id,
         rules.version as scoring_version,
         rules.rule_id,
-        'fit' as entry_kind,
+        rules.kind as entry_kind,
         cast(null as varchar) as activity_id,
         attributes.attribute,
         rules.label,
         rules.points,
         rules.cap,
+        rules.group_id,
+        rules.group_cap,
+        rules.total_cap,
         rules.half_life_days,
         attributes.first_seen_at as occurred_at,
         attributes.first_seen_at as received_at,
@@ -226,6 +290,9 @@ select
     label,
     points,
     cap,
+    group_id,
+    group_cap,
+    total_cap,
     half_life_days,
     trace_parent,
     withheld_by,

@@ -21,19 +21,46 @@ by_rule as (
             0
         ) as decayed_points,
         any_value(cap) as cap,
+        any_value(group_id) as group_id,
+        any_value(group_cap) as group_cap,
         max(occurred_at) filter (where {{ counts_at('withheld_at', as_of()) }}) as last_occurred_at,
     from ledger
     group by person_id, scoring_version, rule_id, entry_kind
+),
+
+-- Apart, as most rules are of no group.
+by_group as (
+    select
+        person_id,
+        scoring_version,
+        entry_kind,
+        rule_id,
+        {{ capped('decayed_points', 'cap') }} as points,
+        last_occurred_at,
+    from by_rule
+    where group_id is null
+    union all
+    select
+        person_id,
+        scoring_version,
+        entry_kind,
+        cast(null as varchar) as rule_id,
+        {{ capped('sum(' ~ capped('decayed_points', 'cap') ~ ')', 'any_value(group_cap)') }} as points,
+        max(last_occurred_at) as last_occurred_at,
+    from by_rule
+    where group_id is not null
+    group by person_id, scoring_version, entry_kind, group_id
 ),
 
 by_person as (
     select
         person_id,
         scoring_version,
-        coalesce(sum({{ capped('decayed_points', 'cap') }}) filter (where entry_kind = 'engagement'), 0) as engagement_score,
-        coalesce(sum({{ capped('decayed_points', 'cap') }}) filter (where entry_kind = 'fit'), 0) as fit_score,
+        coalesce(sum(points) filter (where entry_kind = 'engagement'), 0) as engagement_score,
+        coalesce(sum(points) filter (where entry_kind = 'fit'), 0) as fit_score,
         max(last_occurred_at) filter (where entry_kind = 'engagement') as last_engaged_at,
-    from by_rule
+        min(rule_id) filter (where entry_kind = 'exclusion') as excluded_by,
+    from by_group
     group by person_id, scoring_version
 )
 
@@ -41,6 +68,8 @@ select
     by_person.person_id,
     by_person.scoring_version,
     {{ grade_of('by_person.fit_score', 'versions') }} as grade,
+    {{ level_of('by_person.engagement_score', 'versions') }} as engagement_level,
+    by_person.excluded_by,
     round(by_person.engagement_score, 6) as engagement_score,
     round(by_person.fit_score, 6) as fit_score,
     round(

@@ -1,5 +1,5 @@
 with stated as (
-    select * from {{ ref('stg_events__stage_changes') }}
+    select * from {{ ref('int_stage_changes__stated') }}
 ),
 
 records as (
@@ -47,10 +47,7 @@ changes as (
         false as is_inferred,
         stated.occurred_at as changed_at,
     from stated
-    inner join records
-        on
-            {{ record_key('stated.system', record_type_of('stated.system', 'stated.contact_id'), 'stated.contact_id') }}
-            = records.record_key
+    inner join records on stated.record_key = records.record_key
     union all
     select
         'mql/' || mql_id as change_key,
