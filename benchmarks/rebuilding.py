@@ -77,15 +77,16 @@ class Rebuilt:
         return seconds
 
 
-def rebuild(world: worlds.World, folder: Path) -> Rebuilt:
-    """Land `world` in a new home in `folder` and make every derived table from nothing.
+def rebuild(world: worlds.World, folder: Path, policies: Path | None = None) -> Rebuilt:
+    """Land `world` in a new home in `folder` and make every derived table from nothing, by the
+    project's policies or those in the folder `policies`.
 
     Memory is limited as everywhere, by HANDOFF_DUCKDB_MEMORY_LIMIT.
     """
     from ingestion.settings import Settings
 
     kept = worlds.keep(world, folder)
-    settings = Settings(home=folder / f"home-{world.key}")
+    settings = Settings(home=folder / f"home-{world.key}", policies=policies)
     # Each in a process of its own: memory that landing let go of is not counted as the rebuild's.
     landing_seconds, landing_peak_mb = _in_a_process(_land, kept, settings)
     transformed, cpu_seconds, peak_mb, spill_mb = _in_a_process(_transform, settings)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import re
+import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -32,7 +34,7 @@ SAME_JOB = (
 
 def run(size: int, folder: Path) -> list[Measurement]:
     """One world of `size`, rebuilt by us and done by each peer that is installed."""
-    rebuilt = rebuild(worlds.world_of(size), folder)
+    rebuilt = rebuild(worlds.world_of(size), folder, _same_policies(folder / "policies"))
     ours = sum(rebuilt.seconds_of(stage) for stage in SAME_JOB)
     job = job_of_active_policies(worlds.AS_OF)
     found = []
@@ -67,6 +69,22 @@ def run(size: int, folder: Path) -> list[Measurement]:
             )
         )
     return found
+
+
+def _same_policies(folder: Path) -> Path:
+    """The project's policies without what the peers do not do: consent withholds no points, and
+    people have the account of their domain, not of their company's name."""
+    from models.policies.load import POLICY_FOLDER
+
+    ignored = shutil.ignore_patterns("*.py", "__pycache__", "schemas")
+    shutil.copytree(POLICY_FOLDER, folder, ignore=ignored)
+    consent, accounts = folder / "consent" / "v1.yml", folder / "accounts" / "v1.yml"
+    before, _, rest = consent.read_text(encoding="utf-8").partition("\nscores:\n")
+    consent.write_text(f"{before}\n{rest[rest.index('serving:') :]}", encoding="utf-8")
+    text = accounts.read_text(encoding="utf-8")
+    wanted = "match: [exact_domain]"
+    accounts.write_text(re.sub(r"(?m)^match: .*$", wanted, text), encoding="utf-8")
+    return folder
 
 
 def _do(peer: str, raw: Path, out: Path, job: Job) -> Outcome:

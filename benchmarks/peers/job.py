@@ -1,7 +1,8 @@
 """The job the peers do: what they are given, and what has to come out; no data frame is opened here.
 
 The job, from the raw rows as Parquet: activities counted once; contacts as they stand; who is one
-person, by address, telephone number, stated id and merge, with the policy's limits; every score with
+person, by address, telephone number, stated id and merge, with the policy's limits; whose the visits
+of a browser are that was seen with one person only; every score with
 its caps and decay; who became an MQL; what each channel earned by each attribution model. Not in it,
 but in a rebuild: consent, routing, KPIs, reasons and evidence, what is to be written to the CRM, and
 tables that a batch can be added to.
@@ -52,6 +53,7 @@ class Job:
     blocked: dict[str, list[str]]
     shared_mailboxes: list[str]
     priorities: dict[str, int]
+    browser_days: int
     touchpoint_types: list[str]
     free_mail: list[str]
     # Model → weight of the first touch, of the last, and whether all get the same.
@@ -102,6 +104,7 @@ def job_of_active_policies(as_of: datetime) -> Job:
         blocked=blocked,
         shared_mailboxes=[row["local_part"] for row in tables["identity_shared_mailboxes"]],
         priorities={row["system"]: row["priority"] for row in tables["identity_system_priority"]},
+        browser_days=tables["identity_anonymous_ids"][0]["expires_after_days"],
         touchpoint_types=[
             row["activity_type"]
             for row in tables["kpi_activity_types"]

@@ -30,8 +30,8 @@ CONTACT_FIELDS = [
 ]  # fmt: skip
 READ = {
     "activities": [
-        "seq", "system", "activity_id", "activity_type", "contact_id", "email", "url", "referrer", "utm_medium",
-        "campaign_id", "form_id", "occurred_at", "received_at",
+        "seq", "system", "activity_id", "activity_type", "contact_id", "email", "anonymous_id", "url", "referrer",
+        "utm_medium", "campaign_id", "form_id", "occurred_at", "received_at",
     ],
     "contacts": ["seq", "system", "record_id", *CONTACT_FIELDS, "occurred_at", "received_at"],
     "consents": ["system", "contact_id", "email", "received_at"],
@@ -70,6 +70,7 @@ def run(raw: Path, out: Path, job: Job) -> Outcome:
         )
     with timed("identity"):
         contacts = _newest(tables["contacts"], ["system", "record_id"], CONTACT_FIELDS)
+        anonymous = activities[activities["contact_id"].isna() & activities["email"].isna()]
         records, activities = _records(tables, contacts, activities)
         count, person = components(len(records), *_links(records, tables["merges"], job))
         records["person"] = person
@@ -77,6 +78,7 @@ def run(raw: Path, out: Path, job: Job) -> Outcome:
         people = _people(records, tables["accounts"], job)
         activities["person"] = person[activities["record"].to_numpy()]
         activities["at"] = _microseconds(activities["occurred_at"])
+        activities = pd.concat([activities, _visits(anonymous, activities, job)], ignore_index=True)
     with timed("scores"):
         ledger = _ledger(activities, people, job)
         scores = _scores(ledger, job)
@@ -96,6 +98,32 @@ def run(raw: Path, out: Path, job: Job) -> Outcome:
         ):
             frame.to_parquet(out / f"{name}.parquet")
     return Outcome(count, len(activities), np.sort(scores.to_numpy()), mql_people, revenue, seconds)
+
+
+def _visits(anonymous: pd.DataFrame, activities: pd.DataFrame, job: Job) -> pd.DataFrame:
+    """Visits of browsers that were seen with one person only, from so many days before the first
+    time until as many after the last."""
+    seen = activities[activities["anonymous_id"].notna()]
+    browsers = (
+        seen.assign(browser=seen["system"] + ":" + seen["anonymous_id"])
+        .groupby("browser")
+        .agg(
+            person=("person", "min"),
+            other=("person", "max"),
+            first_at=("at", "min"),
+            last_at=("at", "max"),
+        )
+    )
+    browsers = browsers[browsers["person"] == browsers["other"]].drop(columns="other")
+    visits = anonymous.assign(
+        browser=anonymous["system"] + ":" + anonymous["anonymous_id"],
+        at=_microseconds(anonymous["occurred_at"]),
+    ).merge(browsers, left_on="browser", right_index=True)
+    days = job.browser_days * DAY
+    is_known = (visits["at"] >= visits["first_at"] - days) & (
+        visits["at"] < visits["last_at"] + days
+    )
+    return visits[is_known].drop(columns=["browser", "first_at", "last_at"])
 
 
 def _microseconds(instants: pd.Series[Any]) -> Any:

@@ -46,15 +46,16 @@ def run(raw: Path, out: Path, job: Job) -> Outcome:
         activities = (
             scan("activities")
             .select(
-                "seq", "system", "activity_id", "activity_type", "contact_id", "email", "url", "referrer",
-                "utm_medium", "campaign_id", "form_id", "received_at", at=pl.col("occurred_at").cast(pl.Int64),
+                "seq", "system", "activity_id", "activity_type", "contact_id", "email", "anonymous_id", "url",
+                "referrer", "utm_medium", "campaign_id", "form_id", "received_at", at=pl.col("occurred_at").cast(pl.Int64),
             )
             .sort("seq")
             .unique(["system", "activity_id"], keep="last")
-            .filter(pl.col("contact_id").is_not_null() | pl.col("email").is_not_null())
             .with_columns(key=_record_key())
             .collect()
         )  # fmt: skip
+        anonymous = activities.filter(pl.col("key").is_null()).drop("key")
+        activities = activities.drop_nulls("key")
     with timed("identity"):
         contacts = _newest(scan("contacts"), ["system", "record_id"], CONTACT_FIELDS).collect()
         records = _records(scan, activities, contacts)
@@ -63,6 +64,7 @@ def run(raw: Path, out: Path, job: Job) -> Outcome:
     with timed("people"):
         people = _people(records, scan("accounts"), job)
         activities = activities.join(records.select("key", "person"), on="key").drop("key")
+        activities = pl.concat([activities, _visits(anonymous, activities, job)])
     with timed("scores"):
         ledger = _ledger(activities, people, job)
         scores = _scores(ledger, job)
@@ -88,6 +90,32 @@ def run(raw: Path, out: Path, job: Job) -> Outcome:
         mql_people,
         revenue,
         seconds,
+    )
+
+
+def _visits(anonymous: pl.DataFrame, activities: pl.DataFrame, job: Job) -> pl.DataFrame:
+    """Visits of browsers that were seen with one person only, from so many days before the first
+    time until as many after the last."""
+    browser = ["system", "anonymous_id"]
+    browsers = (
+        activities.drop_nulls("anonymous_id")
+        .group_by(browser)
+        .agg(
+            pl.col("person").min(),
+            other=pl.col("person").max(),
+            first_at=pl.col("at").min(),
+            last_at=pl.col("at").max(),
+        )
+        .filter(pl.col("person") == pl.col("other"))
+    )
+    days = int(job.browser_days * DAY)
+    return (
+        anonymous.join(browsers, on=browser)
+        .filter(
+            pl.col("at") >= pl.col("first_at") - days,
+            pl.col("at") < pl.col("last_at") + days,
+        )
+        .select(activities.columns)
     )
 
 
