@@ -15,6 +15,31 @@
     end
 {%- endmacro %}
 
+{# Points of each rule within its cap, those of a group's rules together within the group's: of `told` (`key`, rule_number and the `columns`) and
+   the rules of the model. Apart, as most rules are of no group. #}
+{% macro points_within_caps(told, key, columns) %}
+select
+    {{ told }}.{{ key }},
+    rules.entry_kind,
+    {% for column in columns %}
+    {{ capped(told ~ '.' ~ column, 'rules.cap') }} as {{ column }},
+    {% endfor %}
+from {{ told }}
+inner join rules on {{ told }}.rule_number = rules.rule_number
+where rules.group_id is null
+union all
+select
+    {{ told }}.{{ key }},
+    rules.entry_kind,
+    {% for column in columns %}
+    {{ capped('sum(' ~ capped(told ~ '.' ~ column, 'rules.cap') ~ ')', 'any_value(rules.group_cap)') }} as {{ column }},
+    {% endfor %}
+from {{ told }}
+inner join rules on {{ told }}.rule_number = rules.rule_number
+where rules.group_id is not null
+group by {{ told }}.{{ key }}, rules.entry_kind, rules.group_id
+{% endmacro %}
+
 {# Letter of a fit score by the thresholds of the scoring version. #}
 {% macro grade_of(fit, versions) -%}
     case

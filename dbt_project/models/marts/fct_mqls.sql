@@ -17,82 +17,8 @@ entries as (
     where {{ where_touched() }} and {{ counts_at('ledger.withheld_at', 'ledger.occurred_at') }}
 ),
 
-mapped as (
-    select
-        record_key,
-        person_id,
-        known_to,
-    from {{ ref('entity_map') }}
-    where {{ where_touched() }}
-    {{ looked_up() }}
-),
-
-records as (
-    select distinct
-        record_key,
-        person_id,
-    from mapped
-    where known_to is null and person_id is not null
-),
-
-stages_stated as (
-    select * from {{ ref('int_stage_changes__stated') }}
-    where record_key in (select records.record_key from records)
-    {{ looked_up() }}
-),
-
-versions_of_records as (
-    select
-        record_key,
-        system,
-        lifecycle_stage,
-        version_order,
-        occurred_at,
-        received_at,
-    from {{ ref('int_contacts__versions') }}
-    where record_key in (select records.record_key from records)
-    {{ looked_up() }}
-),
-
--- Sales says what it thinks of a lead by its status: the version that turns to it counts, and none after.
-statuses as (
-    select
-        record_key,
-        lag(lifecycle_stage) over (
-            partition by record_key
-            order by version_order
-        ) as former_stage,
-        lifecycle_stage,
-        occurred_at,
-        received_at,
-    from versions_of_records
-    where system = 'salesforce' and lifecycle_stage is not null
-),
-
-sent_back as (
-    select
-        record_key,
-        occurred_at,
-        received_at,
-    from stages_stated
-    where to_stage = 'recycled'
-    union all
-    select
-        record_key,
-        occurred_at,
-        received_at,
-    from statuses
-    where lifecycle_stage = 'recycled' and former_stage is distinct from 'recycled'
-),
-
 recycled as (
-    select
-        records.person_id,
-        sent_back.occurred_at as recycled_at,
-        min(sent_back.received_at) as received_at,
-    from sent_back
-    inner join records on sent_back.record_key = records.record_key
-    group by records.person_id, sent_back.occurred_at
+    {{ people_sent_back() }}
 ),
 
 -- Whoever the policy takes for nobody's lead makes none, whatever the score.
@@ -222,26 +148,8 @@ contributions as (
     group by instants.instant_number, ledger.rule_number
 ),
 
--- Apart, as most rules are of no group.
 summands as (
-    select
-        contributions.instant_number,
-        rules.entry_kind,
-        {{ capped('contributions.points_after', 'rules.cap') }} as points_after,
-        {{ capped('contributions.points_before', 'rules.cap') }} as points_before,
-    from contributions
-    inner join rules on contributions.rule_number = rules.rule_number
-    where rules.group_id is null
-    union all
-    select
-        contributions.instant_number,
-        rules.entry_kind,
-        {{ capped('sum(' ~ capped('contributions.points_after', 'rules.cap') ~ ')', 'any_value(rules.group_cap)') }} as points_after,
-        {{ capped('sum(' ~ capped('contributions.points_before', 'rules.cap') ~ ')', 'any_value(rules.group_cap)') }} as points_before,
-    from contributions
-    inner join rules on contributions.rule_number = rules.rule_number
-    where rules.group_id is not null
-    group by contributions.instant_number, rules.entry_kind, rules.group_id
+    {{ points_within_caps('contributions', 'instant_number', ['points_after', 'points_before']) }}
 ),
 
 sums as (
@@ -378,11 +286,8 @@ crossings_kept as (
         list_filter(
             found,
             lambda one: one['at'] > kept['at'] and (one['rearmed_at'] > kept['at'] or coalesce(one['recycled_at'] >= kept['at'], false))
-        ) as found,
-        list_filter(
-            found,
-            lambda one: one['at'] > kept['at'] and (one['rearmed_at'] > kept['at'] or coalesce(one['recycled_at'] >= kept['at'], false))
-        )[1] as kept,
+        ) as following,
+        following[1] as kept,
     from crossings_kept
     where found[-1]['at'] > kept['at']
 ),
@@ -479,22 +384,7 @@ points_known as (
 ),
 
 summands_known as (
-    select
-        points_known.moment,
-        rules.entry_kind,
-        {{ capped('points_known.points', 'rules.cap') }} as points,
-    from points_known
-    inner join rules on points_known.rule_number = rules.rule_number
-    where rules.group_id is null
-    union all
-    select
-        points_known.moment,
-        rules.entry_kind,
-        {{ capped('sum(' ~ capped('points_known.points', 'rules.cap') ~ ')', 'any_value(rules.group_cap)') }} as points,
-    from points_known
-    inner join rules on points_known.rule_number = rules.rule_number
-    where rules.group_id is not null
-    group by points_known.moment, rules.entry_kind, rules.group_id
+    {{ points_within_caps('points_known', 'moment', ['points']) }}
 ),
 
 scores_known as (

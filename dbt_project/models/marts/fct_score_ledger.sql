@@ -185,8 +185,8 @@ cooled as (
         scoring_version,
         rule_id,
         cooldown_us,
-        list_filter(told, lambda one: one['at'] - kept['at'] >= cooldown_us) as told,
-        list_filter(told, lambda one: one['at'] - kept['at'] >= cooldown_us)[1] as kept,
+        list_filter(told, lambda one: one['at'] - kept['at'] >= cooldown_us) as following,
+        following[1] as kept,
     from cooled
     where told[-1]['at'] - kept['at'] >= cooldown_us
 ),
