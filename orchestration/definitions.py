@@ -29,6 +29,7 @@ from orchestration.assets.transform import (
 from orchestration.enrichment_job import enrich_accounts
 from orchestration.hot_path import run_hot_path
 from orchestration.jobs import jobs
+from orchestration.lead_model_job import train_lead_model
 from orchestration.rebuild import rebuild_warehouse
 from orchestration.schedules import schedules
 from orchestration.sensors import sensors
@@ -61,6 +62,7 @@ def defs() -> dg.Definitions:
             run_hot_path,
             rebuild_warehouse,
             enrich_accounts,
+            train_lead_model,
         ],
         sensors=sensors(),
         schedules=schedules(),

@@ -76,6 +76,7 @@ def examine(
         ("versions", _versions),
         ("home", _home),
         ("policies", _policies),
+        ("lead model", _lead_model),
         ("event log", partial(_event_log, whole=whole_log, say=say)),
         ("warehouse", _warehouse),
         ("serving file", _serving),
@@ -165,6 +166,21 @@ def _policies(settings: Settings) -> str:
 
     policies = load_policies(settings.policies, further_systems=settings.extra_systems)
     return ", ".join(f"{kind} {name}" for kind, name in sorted(policies.active.items()))
+
+
+def _lead_model(settings: Settings) -> str:
+    from orchestration.lead_models import model_versions, retraining_due
+
+    versions = model_versions(settings)
+    [counting] = [version for version in versions if version.is_champion]
+    if counting.model_id is None:
+        return f"{counting.version} is not trained: the rules decide alone (`handoff train`)"
+    if due := retraining_due(settings):
+        raise _Unwell(
+            f"{counting.version}, {counting.estimator}, AUC {counting.auc:.3f}: {due}",
+            "Learn it anew beside it: `handoff train --as next`, and compare: `handoff models`.",
+        )
+    return f"{counting.version}, {counting.estimator}, AUC {counting.auc:.3f} on the newest of {counting.cases:,} leads"
 
 
 def _event_log(settings: Settings, *, whole: bool, say: Callable[[str], None]) -> str:

@@ -1,4 +1,4 @@
-"""Answers "why": one person's records, links, account, points, crossings, owner and pushes, from the serving file; decides nothing."""
+"""Answers "why": one person's records, links, account, points, crossings, prospects, owner and pushes, from the serving file; decides nothing."""
 
 from __future__ import annotations
 
@@ -57,6 +57,18 @@ _EXCLUSIONS = """
     order by rule_id
 """
 
+# What the lead model that counts says of the person now, and of each MQL by what was known when it was reached.
+_PREDICTIONS = """
+    select cast(null as varchar) as mql_id, model_version, model_id, probability, reasons, predicted_at, cast(null as varchar) as outcome
+    from marts.fct_lead_predictions
+    where person_id = $person_id and is_champion and predicted_at <= $as_of::timestamptz
+    union all
+    select mql_id, model_version, model_id, probability, reasons, predicted_at, outcome
+    from marts.fct_mql_outcomes
+    where person_id = $person_id and is_champion and predicted_at <= $as_of::timestamptz
+    order by predicted_at desc, mql_id
+"""
+
 # What consent forbids to count, with the rule of the consent policy and since when.
 _WITHHELD = """
     select rule_id, any_value(label) as label, withheld_by, count(*) as entry_count, sum(points) as undecayed_points,
@@ -83,6 +95,7 @@ class Explanation:
     exclusions: list[Row]
     withheld: list[Row]
     mqls: list[Row]
+    predictions: list[Row]
     assignments: list[Row]
     consents: list[Row]
     pushes: list[Row]
@@ -144,6 +157,10 @@ def explain_person(settings: Settings, who: str, *, as_of: datetime | None = Non
                     "select * from marts.fct_mqls where person_id = $person_id and reached_at <= $as_of::timestamptz order by reached_at",
                     values,
                 )
+            ],
+            predictions=[
+                {**row, "reasons": json.loads(row["reasons"])}
+                for row in _rows(connection, _PREDICTIONS, values)
             ],
             assignments=[
                 {**row, "reason_path": json.loads(row["reason_path"])}

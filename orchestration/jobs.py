@@ -10,6 +10,7 @@ MICRO_BATCH = "run_micro_batch"
 HOT_PATH = "run_hot_path"
 REBUILD = "rebuild_warehouse"
 ENRICH = "enrich_accounts"
+TRAIN = "train_lead_model"
 TEST_WAREHOUSE = "test_warehouse_job"
 DATA_DOCS = "build_data_docs_job"
 

@@ -44,10 +44,20 @@ def load_policy_rows(settings: Settings, *, keep_active: bool = False) -> dict[s
                 f"create or replace table raw_policies.{name} as select * from policy_rows"
             )
             connection.unregister("policy_rows")
-        connection.execute(
-            "insert into ops.policies_used select kind, version, content_hash, current_timestamp "
-            "from raw_policies.policy_versions as loaded where is_active and not exists ("
-            "select 1 from ops.policies_used as used where used.kind = loaded.kind and used.version = loaded.version)"
+        deciding = [
+            policy for kind in policies.active if (policy := policies.deciding(kind)).decides
+        ]
+        connection.executemany(
+            "insert into ops.policies_used select $kind, $version, $content_hash, current_timestamp where not exists ("
+            "select 1 from ops.policies_used where kind = $kind and version = $version)",
+            [
+                {
+                    "kind": policy.kind,
+                    "version": policy.version,
+                    "content_hash": policy.content_hash,
+                }
+                for policy in deciding
+            ],
         )
         connection.execute("commit")
     finally:

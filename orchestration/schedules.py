@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from orchestration.jobs import DATA_DOCS, ENRICH, MICRO_BATCH, TEST_WAREHOUSE
+from orchestration.jobs import DATA_DOCS, ENRICH, MICRO_BATCH, TEST_WAREHOUSE, TRAIN
 
 
 def schedules() -> list[dg.ScheduleDefinition]:
@@ -27,6 +27,12 @@ def schedules() -> list[dg.ScheduleDefinition]:
             job_name=ENRICH,
             cron_schedule="35 * * * *",
             description="Asks providers of firmographics about the domains that are due.",
+        ),
+        dg.ScheduleDefinition(
+            name="train_when_due_daily",
+            job_name=TRAIN,
+            cron_schedule="10 5 * * *",
+            description="Learns the lead model anew when what it says is not what happens, or there is much more to learn from.",
         ),
         dg.ScheduleDefinition(
             name="build_data_docs_daily",

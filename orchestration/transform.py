@@ -227,7 +227,7 @@ def transform(
             told = last if scope == "decisions" else _last_state(connection, "everything")
             news = _tables_with_news(connection, told or last, as_of)
     if reason:
-        command = ["build", "--full-refresh", "--exclude-resource-type", "test", "unit_test", "exposure"]  # fmt: skip
+        command = ["build", "--full-refresh", "--exclude", "tag:on_demand", "--exclude-resource-type", "test", "unit_test", "exposure"]  # fmt: skip
     else:
         is_whole = scope == "everything"
         models = table_models(parsed) if is_whole else decision_models(parsed)
@@ -366,7 +366,7 @@ def table_models(parsed: Manifest) -> dict[str, frozenset[str]]:
         for node in parsed.nodes.values()
         if str(node.resource_type) == "model"
         and node.config.materialized != "view"
-        and "made_by_rebuilds" not in node.tags
+        and not {"made_by_rebuilds", "on_demand"}.intersection(node.tags)
     }
 
 
@@ -422,6 +422,21 @@ def _stale(
         or ".int_batch__" in unique_id
         or any(".int_batch__" in parent for parent in made_of)
     ]
+
+
+def make_on_demand(
+    settings: Settings, model: str, *, as_of: datetime, variables: Mapping[str, Any]
+) -> None:
+    """Make one model that no batch makes; raises TRANSFORM_FAILED with dbt's own words. No connection to the warehouse may be open."""
+    told = {"as_of": as_of.isoformat(), "since": "", "since_as_of": "", **variables}
+    nodes = _invoke(
+        settings, ["run", "--select", model, "--vars", json.dumps(told)], None, manifest(settings)
+    )
+    for node in nodes:
+        if node.status in ("error", "fail"):
+            raise HandoffError(
+                "TRANSFORM_FAILED", f"{node.schema}.{node.name}: {(node.message or '').strip()}"
+            )
 
 
 def run_tests(
@@ -579,8 +594,9 @@ def _policy_hash(connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def hash_policies(active: Iterable[tuple[str, str, str]]) -> str:
-    """One hash of (kind, version, content hash) of the policies that decide."""
-    told = ",".join("".join(policy) for policy in sorted(active))
+    """One hash of (kind, version, content hash) of the policies that decide what is kept from batch to batch. What a lead model says is made
+    anew by each."""
+    told = ",".join("".join(policy) for policy in sorted(active) if policy[0] != "model")
     return hashlib.sha256(told.encode()).hexdigest()
 
 

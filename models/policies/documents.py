@@ -663,15 +663,3 @@ class Rollout(Part):
     """Which version of each kind decides now."""
 
     active: dict[Name, Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]]
-
-
-KINDS: dict[str, type[PolicyDocument]] = {
-    "scoring": ScoringPolicy,
-    "routing": RoutingPolicy,
-    "identity": IdentityPolicy,
-    "consent": ConsentPolicy,
-    "sync": SyncPolicy,
-    "kpi": KpiPolicy,
-    "accounts": AccountsPolicy,
-}
-"""Every kind of policy by the name of its folder."""

@@ -7,7 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from models.policies.documents import KINDS, Rollout
+from models.policies.documents import Rollout
+from models.policies.kinds import KINDS
 from models.policies.subscribers import SubscribersDocument
 
 SCHEMA_FOLDER = Path(__file__).with_name("schemas")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,15 +26,23 @@ from models.policies.contradictions import contradictions, disagreements
 from models.policies.documents import (
     COUNTRY_PATTERN,
     EMAIL_PATTERN,
-    KINDS,
     NAME_PATTERN,
     VERSION_PATTERN,
     IdentityPolicy,
     PolicyDocument,
     Rollout,
 )
+from models.policies.kinds import KINDS
+from models.policies.lead_model import ModelPolicy
 from models.policies.problems import Fault, Location, Problem, policy_error
 from models.policies.wording import known
+from models.scoring.artefact import (
+    TrainedModel,
+    config_hash,
+    model_hash,
+    model_path,
+    read_model,
+)
 
 POLICY_FOLDER = Path(__file__).parent
 VERSION_FILE = re.compile(r"^v[1-9][0-9]*\.yml$")
@@ -48,6 +56,8 @@ OTHER_FOLDERS = frozenset({"schemas", "__pycache__"})
 # edited.
 PROSE = frozenset({"description", "owner"})
 
+Kept = TypeVar("Kept")
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyVersion:
@@ -60,6 +70,12 @@ class PolicyVersion:
     document: PolicyDocument
     content_hash: str
     parameters: MatchParameters | None = None
+    model: TrainedModel | None = None
+
+    @property
+    def decides(self) -> bool:
+        """Whether anything comes of it: a lead model says nothing before it is trained."""
+        return not isinstance(self.document, ModelPolicy) or self.model is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,10 @@ class Policies:
     folder: Path
     versions: Mapping[str, Mapping[str, PolicyVersion]]
     active: Mapping[str, str]
+
+    def deciding(self, kind: str) -> PolicyVersion:
+        """The version of a kind that the rollout names."""
+        return self.versions[kind][self.active[kind]]
 
     def is_active(self, version: PolicyVersion) -> bool:
         """Whether the rollout names this version."""
@@ -107,14 +127,16 @@ def load_policies(folder: Path | None = None, *, further_systems: Collection[str
                 faults = contradictions(document, _activity_types(), pattern_fault)
                 problems += [source.problem(fault) for fault in faults]
                 parameters = _parameters(document, source, file, problems)
+                model = _model(document, source, file, problems)
                 sources[kind][file.stem] = source
                 versions[kind][file.stem] = PolicyVersion(
                     kind=kind,
                     version=file.stem,
                     file=source.file,
                     document=document,
-                    content_hash=content_hash(document, parameters),
+                    content_hash=content_hash(document, parameters, model),
                     parameters=parameters,
+                    model=model,
                 )
     rollout = read_source(folder, folder / "rollout.yml", problems)
     active = {} if rollout is None else _active(rollout, folder, problems)
@@ -161,27 +183,68 @@ def _parameters(
     document: PolicyDocument, source: Source, file: Path, problems: list[Problem]
 ) -> MatchParameters | None:
     """Trained parameters of an identity version, when there are any; a problem is noted when they are not of these comparisons."""
-    path = parameters_path(file)
-    if not isinstance(document, IdentityPolicy) or not path.is_file():
+    if not isinstance(document, IdentityPolicy):
+        return None
+    matching = document.matching
+    return _trained(
+        parameters_path(file),
+        read_parameters,
+        lambda parameters: matching is not None and matches_policy(parameters, matching),
+        source,
+        f"Train again: handoff identity train --policy {file.stem}; or remove the file.",
+        problems,
+    )
+
+
+def _model(
+    document: PolicyDocument, source: Source, file: Path, problems: list[Problem]
+) -> TrainedModel | None:
+    """The lead model of a version, when there is one; a problem is noted when it was trained for something else."""
+    if not isinstance(document, ModelPolicy):
+        return None
+    config = config_hash(document)
+    return _trained(
+        model_path(file),
+        read_model,
+        lambda model: model.config_hash == config,
+        source,
+        f"Train again: handoff train --policy {file.stem}; or remove the file.",
+        problems,
+    )
+
+
+def _trained(
+    path: Path,
+    read: Callable[[Path], Kept],
+    is_of_version: Callable[[Kept], bool],
+    source: Source,
+    again: str,
+    problems: list[Problem],
+) -> Kept | None:
+    """What was trained for a version and stands beside it."""
+    if not path.is_file():
         return None
     name = f"{source.file.rpartition('/')[0]}/{path.name}"
-    again = f"Train again: handoff identity train --policy {file.stem}; or remove the file."
     try:
-        parameters = read_parameters(path)
+        trained = read(path)
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         problems.append(Problem(name, None, f"cannot be read: {first}", again))
         return None
-    if document.matching is None or not matches_policy(parameters, document.matching):
+    if not is_of_version(trained):
         problems.append(
-            Problem(name, None, f"was trained for other comparisons than {source.file} has", again)
+            Problem(name, None, f"was trained for something else than {source.file} says", again)
         )
         return None
-    return parameters
+    return trained
 
 
-def content_hash(document: PolicyDocument, parameters: MatchParameters | None = None) -> str:
-    """SHA-256 (hex) of what the document, with the parameters trained for it, decides.
+def content_hash(
+    document: PolicyDocument,
+    parameters: MatchParameters | None = None,
+    model: TrainedModel | None = None,
+) -> str:
+    """SHA-256 (hex) of what the document, with the parameters or the model trained for it, decides.
 
     Fields at their default are left out: a field that a later release adds must not unfreeze old
     versions. Nor must comparisons that nothing was trained for: they decide nothing.
@@ -191,6 +254,8 @@ def content_hash(document: PolicyDocument, parameters: MatchParameters | None = 
         content.pop("matching", None)
     else:
         content["parameters"] = parameters_hash(parameters)
+    if model is not None:
+        content["model"] = model_hash(model)
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

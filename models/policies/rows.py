@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ingestion.normalize.emails import EmailRule
@@ -21,7 +22,10 @@ from models.policies.documents import (
     ScoringPolicy,
     SyncPolicy,
 )
+from models.policies.lead_model import ModelPolicy
 from models.policies.load import Policies, PolicyVersion
+from models.scoring.artefact import TrainedModel, expressions
+from models.scoring.features import feature_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,6 +74,43 @@ POLICY_COLUMNS: dict[str, dict[str, str]] = {
         "cooldown_hours": "number?",
         "group_id": "text?",
         "group_cap": "number?",
+    },
+    "model_versions": {
+        **_KEY,
+        "model_id": "text",
+        "estimator": "text",
+        "outcome": "text",
+        "within_days": "number",
+        "imported_before": "text?",
+        "cases": "integer",
+        "positives": "integer",
+        "auc": "number",
+        "trained_as_of": "instant",
+    },
+    "model_features": {
+        **_KEY,
+        "position": "integer",
+        "name": "text",
+        "label": "text",
+        "source": "text",
+        "column_name": "text?",
+        "expression": "text",
+    },
+    "model_expressions": {
+        **_KEY,
+        "position": "integer",
+        "stage": "text",
+        "name": "text",
+        "expression": "text",
+        "feature": "text?",
+    },
+    "model_distributions": {
+        **_KEY,
+        "feature": "text",
+        "position": "integer",
+        "value": "text?",
+        "at_most": "number?",
+        "share": "number",
     },
     "routing_versions": {
         **_KEY,
@@ -292,6 +333,8 @@ def _rows(version: PolicyVersion) -> Iterator[tuple[str, Row]]:
     match document:
         case ScoringPolicy():
             yield from _scoring_rows(document)
+        case ModelPolicy():
+            yield from _model_rows(document, version.model)
         case RoutingPolicy():
             yield from _routing_rows(document)
         case IdentityPolicy():
@@ -367,6 +410,58 @@ def _value_text(rule: FitRule | Exclusion) -> str | None:
     if isinstance(rule.value, float):
         return f"{rule.value:.15g}"
     return rule.value
+
+
+def _model_rows(document: ModelPolicy, model: TrainedModel | None) -> Iterator[tuple[str, Row]]:
+    """None while nothing was trained: then nothing is predicted."""
+    if model is None:
+        return
+    imported = document.imported_before
+    chosen = model.validations[model.estimator].newest
+    yield (
+        "model_versions",
+        {
+            "model_id": model.model_id,
+            "estimator": model.estimator,
+            "outcome": document.outcome,
+            "within_days": document.within_days,
+            "imported_before": imported.isoformat() if imported else None,
+            "cases": model.snapshot.cases,
+            "positives": model.snapshot.positives,
+            "auc": chosen.auc,
+            "trained_as_of": datetime.fromisoformat(model.snapshot.as_of),
+        },
+    )
+    # Only what the model asks for: a feature that said the same of everybody is none of its terms.
+    asked = {term.feature for term in model.terms}
+    for position, column in enumerate(feature_columns(document), start=1):
+        if column.name in asked:
+            yield (
+                "model_features",
+                {
+                    "position": position,
+                    "name": column.name,
+                    "label": column.label,
+                    "source": column.source,
+                    "column_name": column.column,
+                    "expression": column.expression,
+                },
+            )
+    for position, each in enumerate(expressions(model), start=1):
+        row = {"stage": each.stage, "name": each.name, "expression": each.expression}
+        yield "model_expressions", {"position": position, **row, "feature": each.feature}
+    for told in model.distributions:
+        # The last share has neither: no value that is named, or no number.
+        bounds: list[Row] = (
+            [{"at_most": edge} for edge in (*told.edges, float("inf"))]
+            if told.edges
+            else [{"value": value} for value in told.values]
+        )
+        for position, (bound, share) in enumerate(
+            zip((*bounds, {}), told.shares, strict=True), start=1
+        ):
+            place: Row = {"feature": told.feature, "position": position, "share": share}
+            yield "model_distributions", {**place, **bound}
 
 
 def _routing_rows(document: RoutingPolicy) -> Iterator[tuple[str, Row]]:

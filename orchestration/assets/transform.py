@@ -64,7 +64,7 @@ def transform_assets(
         translator=TableTranslator(),
         manifest=project,
         select="fqn:*",
-        exclude="resource_type:unit_test",
+        exclude="resource_type:unit_test tag:on_demand",
         selector="",
         io_manager_key=None,
         project=None,

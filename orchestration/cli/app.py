@@ -28,6 +28,7 @@ from orchestration.cli import (
 )
 from orchestration.cli.enrich import enrich
 from orchestration.cli.erasure import erase
+from orchestration.cli.lead_models import models, train
 from orchestration.cli.output import EXIT_CHECKS, EXIT_OK, EXIT_OUTSIDE, AsJson, instant_of
 from orchestration.cli.output import print_json as _print_json
 
@@ -53,6 +54,8 @@ app.add_typer(quarantine.app)
 app.add_typer(webhooks.app)
 app.command()(enrich)
 app.command()(erase)
+app.command()(train)
+app.command()(models)
 
 
 class OutputFormat(StrEnum):

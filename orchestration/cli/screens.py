@@ -431,6 +431,8 @@ def print_explanation(explanation: Explanation) -> None:
     if not explanation.mqls:
         console.print("  has not reached the threshold", style="dim")
 
+    _print_predictions(console, explanation)
+
     console.print(Text("\nWhy this owner", style="bold"))
     for assignment in explanation.assignments:
         console.print(
@@ -459,6 +461,22 @@ def print_explanation(explanation: Explanation) -> None:
         )
     if not explanation.pushes:
         console.print("  nothing", style="dim")
+
+
+def _print_predictions(console: Console, explanation: Explanation) -> None:
+    """How likely sales is to take the person up; nothing before a model was trained."""
+    if not explanation.predictions:
+        return
+    console.print(Text("\nHow likely sales takes them up", style="bold"))
+    for told in explanation.predictions:
+        when = "now" if told["mql_id"] is None else f"as the MQL of {_when(told['predicted_at'])}"
+        outcome = f", {told['outcome']}" if told["outcome"] else ""
+        console.print(
+            f"  {told['probability']:.1%} {when}{outcome} (model {told['model_version']}, {told['model_id']})"
+        )
+        for reason in told["reasons"]:
+            value = "not known" if reason["value"] is None else reason["value"]
+            console.print(f"    · {reason['effect']:+.2f} {reason['label']}: {value}", style="dim")
 
 
 def print_consent(shown: ConsentShown) -> None:

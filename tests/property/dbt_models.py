@@ -211,6 +211,10 @@ class Models:
         )
         return str(told)
 
+    def rendered(self, source: str, **told: Any) -> str:
+        """SQL of a template that sees the macros, and what it is told."""
+        return self._environment.from_string(source).render(**told)
+
     def _rendered(self, source: str) -> str:
         if source not in self._templates:
             self._templates[source] = self._environment.from_string(source)

@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 
 from ingestion.errors.catalog import HandoffError
 from models.policies import generate
-from models.policies.documents import FIT_ATTRIBUTES, KINDS
+from models.policies.documents import FIT_ATTRIBUTES
+from models.policies.kinds import KINDS
 from models.policies.load import POLICY_FOLDER, Policies, check_frozen, load_policies
 from models.policies.rows import POLICY_COLUMNS, policy_schemas, policy_tables
 

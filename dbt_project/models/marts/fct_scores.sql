@@ -8,6 +8,11 @@ versions as (
     where is_active
 ),
 
+predictions as (
+    select * from {{ ref('fct_lead_predictions') }}
+    where is_champion
+),
+
 by_rule as (
     select
         person_id,
@@ -75,8 +80,9 @@ select
     round(
         least(by_person.engagement_score + by_person.fit_score, coalesce(versions.total_cap, cast('infinity' as double))), 6
     ) as total_score,
-    cast(null as double) as conversion_probability,
+    predictions.probability as conversion_probability,
     by_person.last_engaged_at,
     {{ as_of() }} as scored_at,
 from by_person
 inner join versions on by_person.scoring_version = versions.version
+left join predictions on by_person.person_id = predictions.person_id

@@ -1,0 +1,27 @@
+"""Every kind of policy there is."""
+
+from __future__ import annotations
+
+from models.policies.documents import (
+    AccountsPolicy,
+    ConsentPolicy,
+    IdentityPolicy,
+    KpiPolicy,
+    PolicyDocument,
+    RoutingPolicy,
+    ScoringPolicy,
+    SyncPolicy,
+)
+from models.policies.lead_model import ModelPolicy
+
+KINDS: dict[str, type[PolicyDocument]] = {
+    "scoring": ScoringPolicy,
+    "model": ModelPolicy,
+    "routing": RoutingPolicy,
+    "identity": IdentityPolicy,
+    "consent": ConsentPolicy,
+    "sync": SyncPolicy,
+    "kpi": KpiPolicy,
+    "accounts": AccountsPolicy,
+}
+"""Every kind of policy by the name of its folder."""
