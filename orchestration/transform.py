@@ -37,6 +37,10 @@ _manifests: dict[str, Manifest] = {}
 # `everything` adds what people read.
 Scope = Literal["decisions", "everything"]
 
+_REBUILD = (
+    "build", "--full-refresh", "--exclude", "tag:on_demand", "--exclude-resource-type", "test", "unit_test", "exposure",
+)  # fmt: skip
+
 _STATE_DDL = """
     create schema if not exists ops;
     create table if not exists ops.transforms (
@@ -227,19 +231,14 @@ def transform(
             told = last if scope == "decisions" else _last_state(connection, "everything")
             news = _tables_with_news(connection, told or last, as_of)
     if reason:
-        command = ["build", "--full-refresh", "--exclude", "tag:on_demand", "--exclude-resource-type", "test", "unit_test", "exposure"]  # fmt: skip
+        command = list(_REBUILD)
     else:
         is_whole = scope == "everything"
         models = table_models(parsed) if is_whole else decision_models(parsed)
         command = ["run", "--select", *_stale(parsed, models, news, is_whole=is_whole)]
     variables = json.dumps({"as_of": as_of.isoformat(), "since": since, "since_as_of": since_as_of})
     nodes = _invoke(settings, [*command, "--vars", variables], on_node, parsed)
-    failed = [node for node in nodes if node.status in ("error", "fail")]
-    if failed:
-        first = failed[0]
-        raise HandoffError(
-            "TRANSFORM_FAILED", f"{first.schema}.{first.name}: {(first.message or '').strip()}"
-        )
+    _require_made(nodes)
     seconds = time.monotonic() - started
     keep_models(settings, code_hash, parsed)
     with _connect(settings) as connection:
@@ -432,11 +431,51 @@ def make_on_demand(
     nodes = _invoke(
         settings, ["run", "--select", model, "--vars", json.dumps(told)], None, manifest(settings)
     )
+    _require_made(nodes)
+
+
+def _require_made(nodes: Iterable[NodeResult]) -> None:
     for node in nodes:
         if node.status in ("error", "fail"):
             raise HandoffError(
                 "TRANSFORM_FAILED", f"{node.schema}.{node.name}: {(node.message or '').strip()}"
             )
+
+
+def made_whole_as_of(settings: Settings) -> datetime | None:
+    """The instant for which everything was last made; None where something has been decided, or changed, since."""
+    made = made_with(settings)
+    with _connect(settings) as connection:
+        last, whole = _last_state(connection), _last_state(connection, "everything")
+        if (
+            made is None
+            or whole is None
+            or last != whole
+            or whole.through != _newest_load(connection)
+        ):
+            return None
+        is_same = made.policy_hash == _policy_hash(connection)
+    return whole.as_of if is_same and made.code_hash == code_hash_now(settings) else None
+
+
+def rebuild_downstream(
+    settings: Settings,
+    sources: Sequence[str],
+    *,
+    as_of: datetime,
+    on_node: Callable[[NodeResult], None] | None = None,
+) -> None:
+    """Rebuild what is made of these sources (dbt selectors, `source:raw_policies.scoring_*`) from what stands, all of which must be of `as_of`;
+    raises TRANSFORM_FAILED with dbt's own words. Nothing is noted: meant for a copy."""
+    variables = json.dumps({"as_of": as_of.isoformat(), "since": "", "since_as_of": ""})
+    selected = [f"{source}+" for source in sources]
+    nodes = _invoke(
+        settings,
+        [*_REBUILD, "--select", *selected, "--vars", variables],
+        on_node,
+        manifest(settings),
+    )
+    _require_made(nodes)
 
 
 def run_tests(

@@ -7,23 +7,13 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from models.drawing import PAGE_STYLE, bars_plot
 from models.policies.lead_model import ModelPolicy
 from models.scoring.artefact import Figures, TrainedModel, labels
 from models.scoring.features import feature_columns
-from models.scoring.plots import bars_plot, calibration_plot, gains_plot, roc_plot, spread_plot
+from models.scoring.plots import calibration_plot, gains_plot, roc_plot, spread_plot
 from models.scoring.training import Trained
 
-_STYLE = """
-:root{color-scheme:light dark}
-body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
-h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .5rem}
-.soft{color:#5b6470}table{border-collapse:collapse;margin:.5rem 0}
-th,td{text-align:left;padding:.25rem .9rem .25rem 0;border-bottom:1px solid #dfe3e8;vertical-align:top}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-.plots{display:flex;flex-wrap:wrap;gap:1rem}.plots svg{max-width:100%;height:auto;background:#fff}
-.chosen{font-weight:600}.off{color:#a3430b}code{font-size:.9em}
-@media (prefers-color-scheme:dark){body{color:#dfe5ec;background:#161b22}th,td{border-color:#333c47}.soft{color:#9aa5b1}.off{color:#f0a070}}
-"""
 _NAMES = {"logistic": "Logistic scorecard", "boosting": "Boosted trees"}
 _OUTCOMES = {
     "accepted": "sales accepts the lead, or goes further",
@@ -56,7 +46,7 @@ def card_page(trained: Trained, policy: ModelPolicy, version: str) -> str:
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Lead model {escape(version)}</title>
 <meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">
-<style>{_STYLE}</style></head><body>
+<style>{PAGE_STYLE}</style></head><body>
 <h1>Lead model {escape(version)}: {_NAMES[model.estimator].lower()}</h1>
 <p class="soft">{escape(policy.description)} Model <code>{model.model_id}</code>, {
         escape(policy.owner)

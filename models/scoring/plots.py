@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.drawing import BLUE, GREY, ORANGE, svg_plot
 from models.scoring.metrics import Floats, calibration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-BLUE, ORANGE, GREY = "#2457a6", "#c8641b", "#8a8f98"
-_PROLOGUE = re.compile(r"^.*?(?=<svg)", re.DOTALL)
 
 
 def roc_plot(label: Floats, probability: Floats, area: float) -> str:
@@ -35,7 +30,7 @@ def roc_plot(label: Floats, probability: Floats, area: float) -> str:
             ylim=(0, 1),
         )
 
-    return _svg(draw, f"ROC curve, area {area:.3f}")
+    return svg_plot(draw, f"ROC curve, area {area:.3f}")
 
 
 def calibration_plot(label: Floats, probability: Floats) -> str:
@@ -59,7 +54,7 @@ def calibration_plot(label: Floats, probability: Floats) -> str:
             ylim=(0, most),
         )
 
-    return _svg(draw, "Calibration: share that succeeded by predicted probability")
+    return svg_plot(draw, "Calibration: share that succeeded by predicted probability")
 
 
 def gains_plot(label: Floats, probability: Floats) -> str:
@@ -79,7 +74,7 @@ def gains_plot(label: Floats, probability: Floats) -> str:
             ylim=(0, 1),
         )
 
-    return _svg(draw, "Gains: share of successes by share of leads called")
+    return svg_plot(draw, "Gains: share of successes by share of leads called")
 
 
 def spread_plot(label: Floats, probability: Floats) -> str:
@@ -98,44 +93,4 @@ def spread_plot(label: Floats, probability: Floats) -> str:
         )
         axes.legend(frameon=False)
 
-    return _svg(draw, "Predicted probabilities of successes and of failures")
-
-
-def bars_plot(names: Sequence[str], values: Sequence[float], title: str, axis: str) -> str:
-    """Horizontal bars, the first at the top; negative ones in another colour."""
-
-    def draw(axes: Axes) -> None:
-        places = np.arange(len(names))[::-1]
-        axes.barh(places, values, color=[BLUE if value >= 0 else ORANGE for value in values])
-        axes.set_yticks(places, names)
-        axes.axvline(0, color=GREY, linewidth=1)
-        axes.set(xlabel=axis, title=title)
-
-    return _svg(draw, title, height=0.9 + 0.26 * len(names), width=7.6)
-
-
-def _svg(
-    draw: Callable[[Axes], None], told: str, *, width: float = 4.6, height: float = 3.4
-) -> str:
-    """`draw` as SVG; `told` is read to whoever does not see it. The same figures give the same text."""
-    # Not pyplot: it keeps every figure, and asks for a screen.
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    settings: Any = {
-        "svg.hashsalt": told,
-        "svg.fonttype": "none",
-        "font.family": "sans-serif",
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 10,
-        "axes.titlelocation": "left",
-    }
-    with rc_context(settings):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure.add_subplot())
-        written = io.StringIO()
-        figure.savefig(written, format="svg", metadata={"Date": None})
-    svg = _PROLOGUE.sub("", written.getvalue())
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{told}" ', 1)
+    return svg_plot(draw, "Predicted probabilities of successes and of failures")

@@ -31,6 +31,7 @@ from orchestration.cli.erasure import erase
 from orchestration.cli.lead_models import models, train
 from orchestration.cli.output import EXIT_CHECKS, EXIT_OK, EXIT_OUTSIDE, AsJson, instant_of
 from orchestration.cli.output import print_json as _print_json
+from orchestration.cli.replay import replay
 
 app = typer.Typer(
     name="handoff",
@@ -56,6 +57,7 @@ app.command()(enrich)
 app.command()(erase)
 app.command()(train)
 app.command()(models)
+app.command()(replay)
 
 
 class OutputFormat(StrEnum):

@@ -64,7 +64,8 @@ def test_every_model_and_seed_is_an_asset_keyed_by_its_address(
     addresses = {
         dg.AssetKey([node["schema"], node["name"]])
         for node in project["nodes"].values()
-        if node["resource_type"] in ("model", "seed")
+        # What a command makes when somebody asks for it, and drops, is nothing to look at.
+        if node["resource_type"] in ("model", "seed") and "on_demand" not in node["tags"]
     }
     assert len(addresses) > 40
     assert addresses - graph.get_all_asset_keys() == set()
