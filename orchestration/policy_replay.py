@@ -4,6 +4,7 @@ nothing."""
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -358,8 +359,16 @@ def _rolled_out(folder: Path, policies: Policies, versions: Mapping[str, str]) -
     shutil.copytree(
         policies.folder, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__", "schemas")
     )
-    lines = ["active:", *(f"  {kind}: {version}" for kind, version in versions.items())]
-    (folder / "rollout.yml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    # A version that is replayed decides for everybody; what else is tried goes on.
+    trials = {
+        kind: trial.model_dump(mode="json")
+        for kind, trial in policies.trials.items()
+        if versions[kind] == policies.active[kind]
+    }
+    # JSON is YAML.
+    (folder / "rollout.yml").write_text(
+        json.dumps({"active": dict(versions), "trials": trials}), encoding="utf-8"
+    )
     return folder
 
 

@@ -44,9 +44,7 @@ def load_policy_rows(settings: Settings, *, keep_active: bool = False) -> dict[s
                 f"create or replace table raw_policies.{name} as select * from policy_rows"
             )
             connection.unregister("policy_rows")
-        deciding = [
-            policy for kind in policies.active if (policy := policies.deciding(kind)).decides
-        ]
+        deciding = [policy for policy in policies.in_use() if policy.decides]
         connection.executemany(
             "insert into ops.policies_used select $kind, $version, $content_hash, current_timestamp where not exists ("
             "select 1 from ops.policies_used where kind = $kind and version = $version)",
@@ -110,7 +108,4 @@ def _check_used(connection: duckdb.DuckDBPyConnection, policies: Policies) -> No
 
 
 def _hash(policies: Policies) -> str:
-    return hash_policies(
-        (kind, version, policies.versions[kind][version].content_hash)
-        for kind, version in policies.active.items()
-    )
+    return hash_policies(policies.hashes())

@@ -1,6 +1,7 @@
 {# Leads to be dealt, each with the pool it belongs to: the territory of its country, or the default one. Of the people
    the batch touched, or of everybody; of everybody the turns of those who were erased are among them (`is_erased`). #}
 {% macro leads_placed(of_touched) %}
+    {%- set trial = trial_of('routing') %}
     with mqls as (
         select * from {{ ref('fct_mqls') }}
         where {{ where_touched() if of_touched else 'true' }}
@@ -9,6 +10,7 @@
     people as (
         select
             person_id,
+            email,
             country,
         from {{ ref('dim_people') }}
         where {{ where_touched() if of_touched else 'true' }}
@@ -21,6 +23,7 @@
             mqls.account_id,
             mqls.crossing_number,
             mqls.grade,
+            people.email,
             people.country,
             false as is_erased,
             mqls.reached_at,
@@ -35,6 +38,7 @@
                 cast(null as varchar) as account_id,
                 cast(null as bigint) as crossing_number,
                 cast(null as varchar) as grade,
+                cast(null as varchar) as email,
                 country,
                 true as is_erased,
                 reached_at,
@@ -85,7 +89,12 @@
             else 'country ' || leads.country || ' belongs to territory ' || own.territory
         end as placement,
     from leads
+    {% if trial %}
+    -- Each version deals its own turns, to the people it decides for.
+    inner join versions on versions.version = {{ version_for('routing', trial, 'leads.person_id', 'leads.email') }}
+    {% else %}
     cross join versions
+    {% endif %}
     left join territories as own on versions.version = own.version and upper(leads.country) = own.country
     left join territories as others on versions.version = others.version and others.country is null
     left join slas on versions.version = slas.version and leads.grade = slas.grade

@@ -659,7 +659,34 @@ class AccountsPolicy(PolicyDocument):
     enrichment: EnrichmentPolicy
 
 
+TrialKind = Literal["scoring", "routing"]
+Chosen = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^@\s]*@[^@\s]+\.[^@\s]+)$",
+        to_lower=True,
+    ),
+    Field(description="A person_id, an address, or @domain for everybody there."),
+]
+
+
+class Trial(Part):
+    """A new version for some people, while the active one decides for all others. Which people is settled by a hash of the person, so that
+    it stays, and a larger share takes in whoever a smaller one had."""
+
+    version: Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]
+    share: float = Field(
+        0.0, ge=0, le=100, description="Per cent of people it decides for; 0 takes it back."
+    )
+    allow: tuple[Chosen, ...] = Field((), description="It decides for these, whatever the share.")
+    deny: tuple[Chosen, ...] = Field((), description="It never decides for these.")
+
+
 class Rollout(Part):
     """Which version of each kind decides now."""
 
     active: dict[Name, Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]]
+    trials: dict[TrialKind, Trial] = Field(
+        default_factory=dict,
+        description="Of scoring and routing, which decide person by person. Who is whom and what people agreed to is settled for all alike.",
+    )

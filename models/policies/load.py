@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -31,6 +31,7 @@ from models.policies.documents import (
     IdentityPolicy,
     PolicyDocument,
     Rollout,
+    Trial,
 )
 from models.policies.kinds import KINDS
 from models.policies.lead_model import ModelPolicy
@@ -80,19 +81,37 @@ class PolicyVersion:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """Every version of every kind, oldest first, and which of them is active."""
+    """Every version of every kind, oldest first, which of them is active, and which is tried on some people beside it."""
 
     folder: Path
     versions: Mapping[str, Mapping[str, PolicyVersion]]
     active: Mapping[str, str]
+    trials: Mapping[str, Trial] = field(default_factory=dict)
 
     def deciding(self, kind: str) -> PolicyVersion:
         """The version of a kind that the rollout names."""
         return self.versions[kind][self.active[kind]]
 
     def is_active(self, version: PolicyVersion) -> bool:
-        """Whether the rollout names this version."""
-        return self.active[version.kind] == version.version
+        """Whether the version decides for anybody: the rollout names it, for all or for some."""
+        trial = self.trials.get(version.kind)
+        return version.version in (self.active[version.kind], trial and trial.version)
+
+    def in_use(self) -> list[PolicyVersion]:
+        """Every version that decides for anybody."""
+        return [
+            version
+            for versions in self.versions.values()
+            for version in versions.values()
+            if self.is_active(version)
+        ]
+
+    def hashes(self) -> list[tuple[str, str, str]]:
+        """(kind, version, content hash) of all that decides, the trials as a kind of their own."""
+        told = [(each.kind, each.version, each.content_hash) for each in self.in_use()]
+        if self.trials:
+            told.append(("rollout", "trials", trials_hash(self.trials)))
+        return sorted(told)
 
 
 def load_policies(folder: Path | None = None, *, further_systems: Collection[str] = ()) -> Policies:
@@ -139,14 +158,14 @@ def load_policies(folder: Path | None = None, *, further_systems: Collection[str
                     model=model,
                 )
     rollout = read_source(folder, folder / "rollout.yml", problems)
-    active = {} if rollout is None else _active(rollout, folder, problems)
+    active, trials = ({}, {}) if rollout is None else _active(rollout, folder, problems)
     if not problems:
         documents = {kind: versions[kind][version].document for kind, version in active.items()}
         for kind, fault in disagreements(documents, _systems(further_systems)):
             problems.append(sources[kind][active[kind]].problem(fault))
     if problems:
         raise policy_error(problems)
-    return Policies(folder=folder, versions=versions, active=active)
+    return Policies(folder=folder, versions=versions, active=active, trials=trials)
 
 
 def check_frozen(policies: Policies, used: Mapping[tuple[str, str], str]) -> None:
@@ -520,10 +539,12 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((model for model in found if model is not None), None)
 
 
-def _active(rollout: Source, folder: Path, problems: list[Problem]) -> dict[str, str]:
+def _active(
+    rollout: Source, folder: Path, problems: list[Problem]
+) -> tuple[dict[str, str], dict[str, Trial]]:
     document = parse_source(Rollout, rollout, problems)
     if document is None:
-        return {}
+        return {}, {}
     active: dict[str, str] = document.active
     for kind, version in active.items():
         if kind not in KINDS:
@@ -545,7 +566,41 @@ def _active(rollout: Source, folder: Path, problems: list[Problem]) -> dict[str,
         if kind not in active:
             fault = Fault(("active",), f"no active version of {kind}", f"Add a line `{kind}: v1`.")
             problems.append(rollout.problem(fault))
-    return active
+    trials = dict(document.trials)
+    for kind, trial in trials.items():
+        untriable = _trial_fault(kind, trial, active.get(kind), folder)
+        if untriable is not None:
+            problems.append(rollout.problem(untriable))
+    return active, trials
+
+
+def _trial_fault(kind: str, trial: Trial, active: str | None, folder: Path) -> Fault | None:
+    if not (folder / kind / f"{trial.version}.yml").is_file():
+        names = known(trial.version, [file.stem for file in _version_files(folder, kind)])
+        return Fault(
+            ("trials", kind, "version"),
+            f"{kind} has no version '{trial.version}'{names}",
+            f"Write {kind}/{trial.version}.yml, or name a version that exists.",
+        )
+    if trial.version == active:
+        return Fault(
+            ("trials", kind, "version"),
+            f"{kind} {trial.version} decides for everybody: there is nothing to try",
+            "Remove the trial, or name another version.",
+        )
+    if both := sorted(set(trial.allow) & set(trial.deny)):
+        return Fault(
+            ("trials", kind, "deny"),
+            f"'{both[0]}' is allowed and denied",
+            "Leave it in one of the two lists.",
+        )
+    return None
+
+
+def trials_hash(trials: Mapping[str, Trial]) -> str:
+    """SHA-256 (hex) of who is decided for by what is tried."""
+    told = {kind: trial.model_dump(mode="json") for kind, trial in sorted(trials.items())}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _systems(further: Collection[str]) -> tuple[str, ...]:

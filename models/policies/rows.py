@@ -23,7 +23,7 @@ from models.policies.documents import (
     SyncPolicy,
 )
 from models.policies.lead_model import ModelPolicy
-from models.policies.load import Policies, PolicyVersion
+from models.policies.load import Policies, PolicyVersion, trials_hash
 from models.scoring.artefact import TrainedModel, expressions
 from models.scoring.features import feature_columns
 
@@ -41,6 +41,8 @@ POLICY_COLUMNS: dict[str, dict[str, str]] = {
         "description": "text",
         "owner": "text",
     },
+    "rollout_trials": {**_KEY, "kind": "text", "active_version": "text", "share": "number"},
+    "rollout_people": {**_KEY, "kind": "text", "effect": "text", "who": "text"},
     "scoring_versions": {
         **_KEY,
         "mql_threshold": "number",
@@ -299,6 +301,26 @@ def policy_tables(policies: Policies) -> dict[str, pa.Table]:
             is_active = policies.is_active(version)
             for table, row in _rows(version):
                 rows[table].append({"version": version.version, "is_active": is_active, **row})
+    if policies.trials:
+        tried = [policies.versions[kind][trial.version] for kind, trial in policies.trials.items()]
+        rows["policy_versions"].append(
+            {
+                "version": "trials",
+                "is_active": True,
+                "kind": "rollout",
+                "content_hash": trials_hash(policies.trials),
+                "effective_at": max(each.document.effective_at for each in tried),
+                "description": "Who is decided for by versions that are tried beside the active ones.",
+                "owner": tried[0].document.owner,
+            }
+        )
+    for kind, trial in policies.trials.items():
+        row = {"version": trial.version, "is_active": True, "kind": kind}
+        rows["rollout_trials"].append(
+            {**row, "active_version": policies.active[kind], "share": trial.share}
+        )
+        for effect, people in (("allow", trial.allow), ("deny", trial.deny)):
+            rows["rollout_people"] += [{**row, "effect": effect, "who": who} for who in people]
     schemas = policy_schemas()
     return {table: pa.Table.from_pylist(rows[table], schema=schemas[table]) for table in rows}
 

@@ -42,6 +42,8 @@ EVENT_TABLES = (*RECORD_TABLES.values(), "rejections", "rejection_outcomes")
 
 POLICY_TABLES = (
     "policy_versions",
+    "rollout_trials",
+    "rollout_people",
     "scoring_versions",
     "scoring_rules",
     "model_versions",

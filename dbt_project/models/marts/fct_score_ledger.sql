@@ -6,6 +6,7 @@
 ) }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
+{% set trial = trial_of('scoring') %}
 with recursive activities as (
     select * from {{ ref('fct_activities') }}
     where {{ where_touched() }}
@@ -275,29 +276,42 @@ entries as (
     select * from engagement_counted
     union all by name
     select * from fit
+){% if trial %},
+
+-- One version decides for a person, though two are in use.
+decided as (
+    select
+        person_id,
+        {{ version_for('scoring', trial, 'person_id', 'email') }} as scoring_version,
+    from people
 )
+{% endif %}
 
 select
     {{ guid([
-        'person_id', 'scoring_version', 'rule_id', "coalesce(activity_id, '')", "coalesce(attribute, '')"
+        'entries.person_id', 'entries.scoring_version', 'entries.rule_id', "coalesce(entries.activity_id, '')",
+        "coalesce(entries.attribute, '')"
     ]) }} as ledger_entry_id,
-    person_id,
-    scoring_version,
-    rule_id,
-    entry_kind,
-    activity_id,
-    attribute,
-    label,
-    points,
-    cap,
-    group_id,
-    group_cap,
-    total_cap,
-    half_life_days,
-    trace_parent,
-    withheld_by,
-    withheld_at,
-    occurred_at,
-    received_at,
+    entries.person_id,
+    entries.scoring_version,
+    entries.rule_id,
+    entries.entry_kind,
+    entries.activity_id,
+    entries.attribute,
+    entries.label,
+    entries.points,
+    entries.cap,
+    entries.group_id,
+    entries.group_cap,
+    entries.total_cap,
+    entries.half_life_days,
+    entries.trace_parent,
+    entries.withheld_by,
+    entries.withheld_at,
+    entries.occurred_at,
+    entries.received_at,
 from entries
-where occurred_at <= {{ as_of() }}
+{% if trial %}
+    semi join decided on entries.person_id = decided.person_id and entries.scoring_version = decided.scoring_version
+{% endif %}
+where entries.occurred_at <= {{ as_of() }}
