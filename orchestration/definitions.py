@@ -11,6 +11,7 @@ from orchestration.assets.doors_out import (
     serving_asset,
     validate_sync,
 )
+from orchestration.assets.drift import model_means_what_it_says, mqls_as_before
 from orchestration.assets.landing import (
     land_attempts,
     land_enrichment,
@@ -41,6 +42,8 @@ def defs() -> dg.Definitions:
     project = load_manifest(Settings())
     decisions = decision_keys(Settings())
     transform_warehouse, test_warehouse = transform_assets(project, decisions)
+    # Beside the tests, as they too look at more than a batch.
+    watching = [mqls_as_before, model_means_what_it_says]
     return dg.Definitions(
         assets=[
             load_policies,
@@ -54,11 +57,16 @@ def defs() -> dg.Definitions:
             messages_asset(message_keys(project)),
             build_data_docs,
         ],
-        asset_checks=[validate_sync, test_warehouse],
+        asset_checks=[validate_sync, test_warehouse, *watching],
         # Materialising from the UI too: a process per step costs seconds, and one process writes the warehouse.
         executor=dg.in_process_executor,
         jobs=[
-            *jobs(list(test_warehouse.check_keys)),
+            *jobs(
+                [
+                    *test_warehouse.check_keys,
+                    *(key for check in watching for key in check.check_keys),
+                ]
+            ),
             run_hot_path,
             rebuild_warehouse,
             enrich_accounts,

@@ -10,7 +10,7 @@
     people as (
         select
             person_id,
-            email,
+            {{ 'email' if trial else 'cast(null as varchar)' }} as email,
             country,
         from {{ ref('dim_people') }}
         where {{ where_touched() if of_touched else 'true' }}

@@ -26,6 +26,7 @@ from orchestration.cli import (
     quarantine,
     webhooks,
 )
+from orchestration.cli.drift import drift
 from orchestration.cli.enrich import enrich
 from orchestration.cli.erasure import erase
 from orchestration.cli.lead_models import models, train
@@ -58,6 +59,7 @@ app.command()(erase)
 app.command()(train)
 app.command()(models)
 app.command()(replay)
+app.command()(drift)
 
 
 class OutputFormat(StrEnum):

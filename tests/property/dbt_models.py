@@ -84,6 +84,7 @@ class Models:
             {
                 "execute": True,
                 "this": self._this,
+                "target": SimpleNamespace(database="memory"),
                 "config": self._config,
                 "flags": self._flags,
                 "ref": self.relation,
