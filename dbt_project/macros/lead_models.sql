@@ -49,8 +49,8 @@
 {# Names for dbt what features are made of: which of it a version needs is known only when the model is rendered. #}
 {% macro features_are_made_of() -%}
 {%- for name in [
-    'entity_map', 'int_contacts__versions', 'int_consents__score_refusals', 'stg_events__accounts', 'stg_hubspot__companies',
-    'stg_salesforce__accounts', 'stg_enrichment__companies',
+    'entity_map', 'dim_people', 'fct_mqls', 'int_contacts__versions', 'int_consents__score_refusals', 'int_activities__told',
+    'int_activities__unioned', 'stg_events__accounts', 'stg_hubspot__companies', 'stg_salesforce__accounts', 'stg_enrichment__companies',
 ] -%}
 -- depends_on: {{ ref(name) }}
 {% endfor -%}
@@ -250,17 +250,7 @@ told_of as (
 ),
 
 told_then as (
-    select
-        told_of.example_id,
-        told_of.instant,
-        activities.*,
-    from told_of
-    inner join activities on told_of.activity_key = activities.activity_key
-    where {{ known_at('activities', imported_before, 'changed_at') }} <= told_of.instant
-    qualify row_number() over (
-        partition by told_of.example_id, activities.activity_key
-        order by activities.changed_at desc, activities.received_at desc, activities.seq desc
-    ) = 1
+    {{ told_by_then('told_of', 'activity_key', imported_before) }}
 ),
 
 named as (
@@ -278,17 +268,7 @@ browsers_seen as (
 ),
 
 browsers_told as (
-    select
-        browsers_seen.example_id,
-        browsers_seen.instant,
-        activities.*,
-    from browsers_seen
-    inner join activities on browsers_seen.visitor_key = activities.visitor_key
-    where {{ known_at('activities', imported_before, 'changed_at') }} <= browsers_seen.instant
-    qualify row_number() over (
-        partition by browsers_seen.example_id, activities.activity_key
-        order by activities.changed_at desc, activities.received_at desc, activities.seq desc
-    ) = 1
+    {{ told_by_then('browsers_seen', 'visitor_key', imported_before) }}
 ),
 
 -- A browser seen with one person alone is theirs, for a time.
@@ -380,13 +360,84 @@ features as (
 )
 {% endmacro %}
 
+{# Of `activities` with the key of somebody that is asked for, the newest version by the instant. #}
+{% macro told_by_then(whom, key, imported_before) %}
+    select
+        {{ whom }}.example_id,
+        {{ whom }}.instant,
+        activities.*,
+    from {{ whom }}
+    inner join activities on {{ whom }}.{{ key }} = activities.{{ key }}
+    where {{ known_at('activities', imported_before, 'changed_at') }} <= {{ whom }}.instant
+    qualify row_number() over (
+        partition by {{ whom }}.example_id, activities.activity_key
+        order by activities.changed_at desc, activities.received_at desc, activities.seq desc
+    ) = 1
+{% endmacro %}
+
 {# People who may not be scored, whatever they did: of them nothing is learned, and nothing is said. #}
 {% macro people_not_scored() -%}
     select person_id from {{ ref('int_consents__score_refusals') }}
     where covers = 'everything' and until_at is null
 {%- endmacro %}
 
-{# Rows of example_id, person_id, instant, probability and reasons: what a version says of people at an instant. #}
+{# What every trained version says of people now, or of each MQL by what was known then (`of_mqls`): a row per example and version. #}
+{% macro every_prediction(of_mqls) %}
+    {%- set models = trained_models() -%}
+    {%- set newest -%}
+        select *, 0 as seq from {{ ref('int_activities__unioned') }}
+    {%- endset -%}
+    {%- for model in models %}
+    select * from (
+        {%- if of_mqls -%}
+            {{ predictions(model, mqls_asked(model['imported_before']), 'select * from ' ~ ref('int_activities__told')) }}
+        {%- else -%}
+            {{ predictions(model, people_asked(), newest) }}
+        {%- endif -%}
+    )
+    {{ 'union all' if not loop.last }}
+    {%- endfor -%}
+    {%- if not models -%}
+    select
+        cast(null as varchar) as example_id,
+        cast(null as varchar) as person_id,
+        cast(null as varchar) as model_version,
+        cast(null as varchar) as model_id,
+        cast(null as boolean) as is_champion,
+        cast(null as double) as probability,
+        cast(null as varchar) as reasons,
+        cast(null as timestamptz) as predicted_at,
+        cast(null as timestamptz) as decided_by,
+        cast([] as varchar[]) as stages_of_success,
+    where false
+    {%- endif -%}
+{% endmacro %}
+
+{# Everybody, now. #}
+{% macro people_asked() %}
+    select
+        person_id as example_id,
+        person_id,
+        {{ as_of() }} as instant,
+    from {{ ref('dim_people') }}
+    where not is_deleted and person_id not in ({{ people_not_scored() }})
+{% endmacro %}
+
+{# Each MQL, as of when it could be known: what was imported as history when it was reached. #}
+{% macro mqls_asked(imported_before) %}
+    select
+        mql_id as example_id,
+        person_id,
+        {% if imported_before %}
+        case when known_at < cast('{{ imported_before }}' as timestamptz) then reached_at else known_at end as instant,
+        {% else %}
+        known_at as instant,
+        {% endif %}
+    from {{ ref('fct_mqls') }}
+    where person_id not in ({{ people_not_scored() }})
+{% endmacro %}
+
+{# What a version says of people at an instant. #}
 {% macro predictions(model, asked, versions) %}
 {%- set features = model_features(model['version']) -%}
 {%- set stages = ['term', 'leaf', 'outcome'] -%}
@@ -412,9 +463,14 @@ stage_{{ stage }} as (
 select
     example_id,
     person_id,
-    instant,
+    '{{ model["version"] }}' as model_version,
+    '{{ model["model_id"] }}' as model_id,
+    {{ model['is_active'] }} as is_champion,
     probability,
     {{ strongest_effects(features, expressions) }} as reasons,
+    instant as predicted_at,
+    instant + to_seconds(86400 * {{ model['within_days'] }}) as decided_by,
+    ['{{ stages_of_success(model["outcome"]) | join("', '") }}'] as stages_of_success,
 from {{ stages_told[-1] }}
 {% endmacro %}
 
@@ -446,22 +502,9 @@ from {{ stages_told[-1] }}
 
 {# Stages that count as success, by what a version calls so. #}
 {% macro stages_of_success(outcome) -%}
-    {%- set stages = {
+    {{ return({
         'accepted': ['accepted', 'sql', 'opportunity', 'customer'],
         'opportunity': ['opportunity', 'customer'],
         'won': ['customer'],
-    } -%}
-    ('{{ stages[outcome] | join("', '") }}')
-{%- endmacro %}
-
-{# When an MQL could be known: what was imported as history when it was reached. #}
-{% macro mql_instant(relation, imported_before) -%}
-    {%- if imported_before -%}
-    case
-        when {{ relation }}.known_at < cast('{{ imported_before }}' as timestamptz) then {{ relation }}.reached_at
-        else {{ relation }}.known_at
-    end
-    {%- else -%}
-    {{ relation }}.known_at
-    {%- endif -%}
+    }[outcome]) }}
 {%- endmacro %}

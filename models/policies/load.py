@@ -209,6 +209,7 @@ def _parameters(
         parameters_path(file),
         read_parameters,
         lambda parameters: matching is not None and matches_policy(parameters, matching),
+        "other comparisons",
         source,
         f"Train again: handoff identity train --policy {file.stem}; or remove the file.",
         problems,
@@ -226,6 +227,7 @@ def _model(
         model_path(file),
         read_model,
         lambda model: model.config_hash == config,
+        "something else",
         source,
         f"Train again: handoff train --policy {file.stem}; or remove the file.",
         problems,
@@ -236,6 +238,7 @@ def _trained(
     path: Path,
     read: Callable[[Path], Kept],
     is_of_version: Callable[[Kept], bool],
+    otherwise: str,
     source: Source,
     again: str,
     problems: list[Problem],
@@ -252,7 +255,7 @@ def _trained(
         return None
     if not is_of_version(trained):
         problems.append(
-            Problem(name, None, f"was trained for something else than {source.file} says", again)
+            Problem(name, None, f"was trained for {otherwise} than {source.file} has", again)
         )
         return None
     return trained

@@ -6,12 +6,7 @@
 {% set model = var('lead_model') or nothing %}
 {% set asked %}
 {% if model['learn_from'] == 'mqls' %}
-    select
-        mqls.mql_id as example_id,
-        mqls.person_id,
-        {{ mql_instant('mqls', model['imported_before']) }} as instant,
-    from {{ ref('fct_mqls') }} as mqls
-    where mqls.person_id not in ({{ people_not_scored() }})
+    {{ mqls_asked(model['imported_before']) }}
 {% else %}
     select
         records.person_id as example_id,
@@ -26,7 +21,6 @@
 {% set versions %}select * from {{ ref('int_activities__told') }}{% endset %}
 
 {{ features_are_made_of() }}
--- depends_on: {{ ref('fct_mqls') }}
 with {{ features_at(asked, model['features'], versions, model['imported_before']) }},
 
 successes as (
@@ -39,7 +33,7 @@ successes as (
             features.person_id = changes.person_id
             and features.instant <= changes.changed_at
             and features.instant + to_seconds(86400 * {{ model['within_days'] }}) >= changes.changed_at
-    where changes.to_stage in {{ stages_of_success(model['outcome']) }}
+    where list_contains(['{{ stages_of_success(model["outcome"]) | join("', '") }}'], changes.to_stage) -- noqa: LT05
     group by features.example_id
 )
 
