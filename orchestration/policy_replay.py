@@ -20,6 +20,7 @@ from models.policies.load import Policies, load_policies
 from models.policies.wording import known
 from orchestration.named_rows import named_rows
 from orchestration.policy_rows import load_policy_rows
+from orchestration.side_build import only_build
 from orchestration.transform import NodeResult, made_whole_as_of, rebuild_downstream, transform
 from orchestration.warehouse_copy import (
     CopySettings,
@@ -311,16 +312,23 @@ def _copied(settings: Settings, copy: CopySettings, progress: Progress) -> Itera
         raise HandoffError(
             "REPLAY_IMPOSSIBLE", "there is no warehouse yet", remedy="Run `handoff run` first."
         )
-    discard(copy)
-    try:
-        progress("copying the warehouse")
-        with warehouse_writer(settings, wait_seconds=writer_patience(settings)):
-            if (lack := lacking_room(settings)) is not None:
-                raise HandoffError("REPLAY_IMPOSSIBLE", lack, remedy="Free some space.")
-            take_copy(settings, copy)
-        yield
-    finally:
+    # One at a time, and not beside an erasure: what it compares would name whoever is erased meanwhile.
+    with only_build(settings):
         discard(copy)
+        try:
+            progress("copying the warehouse")
+            with warehouse_writer(settings, wait_seconds=writer_patience(settings)):
+                if (lack := lacking_room(settings)) is not None:
+                    raise HandoffError("REPLAY_IMPOSSIBLE", lack, remedy="Free some space.")
+                take_copy(settings, copy)
+            yield
+        finally:
+            discard(copy)
+
+
+def pages_folder(settings: Settings) -> Path:
+    """Where pages of replays stand; they name people by their id."""
+    return settings.artifacts_dir / "replays"
 
 
 def _told(what: str, progress: Progress) -> Callable[[NodeResult], None]:

@@ -56,7 +56,7 @@ def replay(
     --max-gained 5 end with exit code 1 beyond that.
     """
     from orchestration.cli.screens import stages
-    from orchestration.policy_replay import parsed_choices
+    from orchestration.policy_replay import pages_folder, parsed_choices
     from orchestration.policy_replay import replay as replayed
     from orchestration.progress import listening
     from orchestration.replay_page import write_page
@@ -68,7 +68,7 @@ def replay(
     with stages(quiet=as_json) as say, listening(say):
         told = replayed(settings, chosen, since=instant, as_of=instant_of(as_of), progress=say)
     named = "-".join(f"{kind}-{version}" for kind, version in sorted(chosen.items()))
-    path = settings.artifacts_dir / "replays" / f"{named}-{told.as_of:%Y%m%dT%H%M%S}.html"
+    path = pages_folder(settings) / f"{named}-{told.as_of:%Y%m%dT%H%M%S}.html"
     write_page(path, told)
     limits = {"lost": max_lost, "gained": max_gained, "moved": max_moved}
     beyond = [

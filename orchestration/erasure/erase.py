@@ -32,6 +32,7 @@ from orchestration.erasure.taking import (
     take_from_outbox,
     take_from_raw_events,
 )
+from orchestration.policy_replay import pages_folder
 from orchestration.policy_rows import load_policy_rows
 from orchestration.progress import report
 from orchestration.serving import publish
@@ -103,7 +104,7 @@ def erase_person(
             # Whoever polls has read whom to leave out, or has not begun.
             held.enter_context(archive.writing(system))
         archive.discard_unfinished()
-        for copy in ("rebuild", "tests"):
+        for copy in ("rebuild", "tests", "replay"):
             discard(copy_settings(settings, copy))
         report("bringing the warehouse up to date")
         _land(settings)
@@ -128,6 +129,8 @@ def _erase(settings: Settings, begun: Begun, as_of: datetime) -> Erased:
         take_from_raw_events(connection, found)
     for path in plans:
         path.unlink()
+    # They compare what was with what would have been, person by person, and can be made again.
+    shutil.rmtree(pages_folder(settings), ignore_errors=True)
     forget_in_flight(settings)
     report("making the derived tables anew")
     _make_anew(settings, as_of)

@@ -200,6 +200,13 @@ def erased(world: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     folder = tmp_path_factory.mktemp("erased") / "home"
     shutil.copytree(world.settings.home, folder, ignore=shutil.ignore_patterns("*.sock", "*.lock"))
     warehouse = Warehouse(Settings(home=folder, systems=SYSTEMS))
+    # A page of a replay that has her among the leads that would be lost.
+    [(person_id,)] = warehouse.rows(
+        "select person_id from marts.entity_map where record_id = 'ann-web' and is_current"
+    )
+    page = warehouse.settings.artifacts_dir / "replays" / "scoring-v2.html"
+    page.parent.mkdir(parents=True)
+    page.write_text(f"<td>lost</td><td>{person_id}</td>")
     said = erase_person(warehouse.settings, ANN, as_of=AS_OF + timedelta(hours=2))
     return warehouse, said
 
