@@ -18,6 +18,14 @@ def write_atomically(path: Path, text: str) -> None:
     sync_to_disk(path.parent)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Replaces `path`, for people to read and to keep, by a file with `text`: whoever looks meanwhile sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
 def sync_to_disk(path: Path) -> None:
     """Have a file, or the names in a folder, on disk when this returns."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Plots as SVG, and the look of the pages they stand in: no network, no script, and the same figures give the same text."""
+"""Plots as SVG that stand in a page by themselves; the same figures give the same text."""
 
 from __future__ import annotations
 
@@ -14,18 +14,6 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREY = "#2457a6", "#c8641b", "#8a8f98"
 _PROLOGUE = re.compile(r"^.*?(?=<svg)", re.DOTALL)
-
-PAGE_STYLE = """
-:root{color-scheme:light dark}
-body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
-h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .5rem}
-.soft{color:#5b6470}table{border-collapse:collapse;margin:.5rem 0}
-th,td{text-align:left;padding:.25rem .9rem .25rem 0;border-bottom:1px solid #dfe3e8;vertical-align:top}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-.plots{display:flex;flex-wrap:wrap;gap:1rem}.plots svg{max-width:100%;height:auto;background:#fff}
-.chosen{font-weight:600}.off{color:#a3430b}code{font-size:.9em}
-@media (prefers-color-scheme:dark){body{color:#dfe5ec;background:#161b22}th,td{border-color:#333c47}.soft{color:#9aa5b1}.off{color:#f0a070}}
-"""
 
 
 def bars_plot(names: Sequence[str], values: Sequence[float], title: str, axis: str) -> str:

@@ -169,13 +169,14 @@ def _policies(settings: Settings) -> str:
 
 
 def _lead_model(settings: Settings) -> str:
-    from orchestration.lead_models import model_versions, retraining_due
+    from orchestration.lead_model_versions import lead_policies, model_versions, retraining_due
 
-    versions = model_versions(settings)
+    policies = lead_policies(settings)
+    versions = model_versions(settings, policies)
     [counting] = [version for version in versions if version.is_champion]
     if counting.model_id is None:
         return f"{counting.version} is not trained: the rules decide alone (`handoff train`)"
-    if due := retraining_due(settings):
+    if due := retraining_due(settings, policies):
         raise _Unwell(
             f"{counting.version}, {counting.estimator}, AUC {counting.auc:.3f}: {due}",
             "Learn it anew beside it: `handoff train --as next`, and compare: `handoff models`.",

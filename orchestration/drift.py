@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingestion.settings import Settings
@@ -186,50 +185,3 @@ def _rules(
         only_now=len(by_now - by_former),
         only_former=len(by_former - by_now),
     )
-
-
-def write_chart(path: Path, drift: Drift) -> None:
-    """A page with the parts as bars, and what speaks for each."""
-    from html import escape
-
-    from models.drawing import PAGE_STYLE, bars_plot
-
-    told = drift.diagnosis
-    rows = "".join(
-        f'<tr class="{"chosen" if part.cause == told.first else ""}"><td>{part.cause}</td><td class="n">{part.mqls:+.1f}</td>'
-        f'<td class="n">{"" if part.p_value is None else f"{part.p_value:.2g}"}</td>'
-        f"<td>{'more than chance' if part.is_significant else ''}</td><td>{escape(part.evidence)}</td></tr>"
-        for part in told.parts
-    )
-    plot = bars_plot(
-        [part.cause for part in told.parts],
-        [part.mqls for part in told.parts],
-        "MQLs more or fewer, by cause",
-        "MQLs",
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Drift of MQLs</title>
-<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,"><style>{PAGE_STYLE}</style></head><body>
-<h1>{told.before:,} MQLs before, {told.now:,} now</h1>
-<p class="soft">New people from {drift.since:%Y-%m-%d} to {drift.until:%Y-%m-%d} against the {drift.days} days before; each had {HORIZON_DAYS} days.</p>
-<p>{escape(verdict(drift))}</p>{plot}
-<table><tr><th>cause</th><th class="n">MQLs</th><th class="n">p</th><th></th><th>what speaks for it</th></tr>{rows}</table>
-<p class="soft">The parts sum up to the difference. p: how often chance alone would do as much, by exact tests; of all six together an alarm comes by chance in {told.alarm_rate:.0%} of
-comparisons.</p></body></html>
-""",
-        encoding="utf-8",
-    )
-
-
-def verdict(drift: Drift) -> str:
-    """One sentence."""
-    told = drift.diagnosis
-    if told.too_few:
-        return f"Too few to tell: {told.too_few}."
-    if told.first is None:
-        return "Nothing is more than chance."
-    others = [cause for cause in told.significant if cause != told.first]
-    also = f"; also {', '.join(others)}" if others else ""
-    part = next(part for part in told.parts if part.cause == told.first)
-    return f"{told.first}: {part.evidence}{also}."

@@ -6,14 +6,15 @@ from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 from orchestration.assets.keys import WAREHOUSE_POOL
 from orchestration.jobs import MAX_RUNTIME_SECONDS, TRAIN
-from orchestration.lead_models import (
+from orchestration.lead_model_versions import (
     active_version,
     is_trained,
+    lead_policies,
     next_version,
     retraining_due,
-    train_model,
     waiting_challenger,
 )
+from orchestration.lead_models import train_model
 from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
 
 
@@ -21,12 +22,13 @@ from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
 def train_when_due(context: dg.OpExecutionContext) -> None:
     """Train the version that counts when it never was, or a copy of it under the next name when it is time; what cannot be learned is said."""
     settings = Settings()
-    version = active_version(settings)
-    due = retraining_due(settings)
-    if is_trained(settings, version) and due is None:
+    policies = lead_policies(settings)
+    version = active_version(policies)
+    due = retraining_due(settings, policies)
+    if is_trained(policies, version) and due is None:
         context.log.info(f"model {version} is as it should be")
         return
-    if waiting := waiting_challenger(settings):
+    if waiting := waiting_challenger(policies):
         context.log.warning(
             f"model {version}: {due}. {waiting} was trained since: compare them (`handoff models`), and name it in rollout.yml"
         )
@@ -36,7 +38,7 @@ def train_when_due(context: dg.OpExecutionContext) -> None:
             trained = train_model(
                 settings,
                 version,
-                as_version=next_version(settings) if due else None,
+                as_version=next_version(policies) if due else None,
                 progress=context.log.info,
             )
     except HandoffError as error:

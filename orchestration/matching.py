@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingestion.durable_file import write_whole
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.warehouse import connect, has_table
 from ingestion.settings import Settings
@@ -53,9 +54,7 @@ def train_parameters(settings: Settings, version: str, *, dry_run: bool = False)
             connection.close()
         parameters = _train(copied, matching)
     if not dry_run:
-        part = path.with_suffix(".part")
-        part.write_text(parameters_text(parameters), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, parameters_text(parameters))
     return Training(version, path, parameters)
 
 

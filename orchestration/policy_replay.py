@@ -45,7 +45,7 @@ Progress = Callable[[str], None]
 
 _LEADS = """
     with settings as (
-        select acceptance_window_days, first_touch_hours from raw_policies.kpi_settings where is_active
+        select acceptance_window_days from raw_policies.kpi_settings where is_active
     ),
     successes as (
         select mqls.mql_id, min(changes.changed_at) as succeeded_at
@@ -67,9 +67,9 @@ _LEADS = """
         group by assignments.assignment_id
     )
     select
-        mqls.person_id, mqls.reached_at, mqls.known_at, mqls.score, mqls.grade, mqls.scoring_version,
+        mqls.person_id, mqls.reached_at, mqls.score, mqls.scoring_version,
         row_number() over (partition by mqls.person_id order by mqls.reached_at) as place,
-        assignments.rep_id, reps.name as rep_name, assignments.routing_version, assignments.assignment_id is not null as is_assigned,
+        assignments.rep_id, reps.name as rep_name, assignments.assignment_id is not null as is_assigned,
         case when successes.succeeded_at is not null then 'succeeded'
             when mqls.reached_at + to_seconds(86400 * settings.acceptance_window_days) <= $as_of::timestamptz then 'failed'
             else 'undecided' end as outcome,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from html import escape
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.drawing import BLUE, GREY, ORANGE, PAGE_STYLE, svg_plot
+from ingestion.durable_file import write_whole
+from models.drawing import BLUE, GREY, ORANGE, svg_plot
+from models.pages import page, table
 from orchestration.policy_replay import MEASURES, Change, Replay, State
 
 if TYPE_CHECKING:
@@ -32,23 +33,16 @@ _MOST_OWNERS = 30
 
 def write_page(path: Path, told: Replay) -> None:
     """Write the page to `path`; it needs no network and no script, and names people by their id alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(page(told), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, replay_page(told))
 
 
-def page(told: Replay) -> str:
+def replay_page(told: Replay) -> str:
     """The page as HTML."""
     changed = ", ".join(f"{cause.kind} {cause.former} → {cause.version}" for cause in told.causes)
     plots = [_waterfall(told), _weeks(told)]
     if told.workload:
         plots.append(_owners(told))
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Replay: {escape(changed)}</title>
-<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">
-<style>{PAGE_STYLE}</style></head><body>
-<h1>Replay: {escape(changed)}</h1>
+    body = f"""<h1>Replay: {escape(changed)}</h1>
 <p class="soft">Leads since {told.since:%Y-%m-%d %H:%M} UTC, as of {told.as_of:%Y-%m-%d %H:%M}. History was rebuilt from the log as it would have been, point in time;
 nothing was changed.</p>
 
@@ -61,9 +55,8 @@ nothing was changed.</p>
 {_precision(told)}
 
 <h2>Whom it concerns</h2>
-{_changes(told)}
-</body></html>
-"""
+{_changes(told)}"""
+    return page(f"Replay: {changed}", body)
 
 
 def precision(state: State) -> tuple[int, int]:
@@ -88,7 +81,7 @@ def _measures(told: Replay) -> str:
         rows.append(
             [f"{kind} (by cause, and in all)", "", *by_cause, f"{len(told.of_kind(kind)):,}"]
         )
-    return _table(heads, rows)
+    return table(heads, rows, figures=range(1, len(heads)))
 
 
 def _precision(told: Replay) -> str:
@@ -103,7 +96,7 @@ def _precision(told: Replay) -> str:
         share = f"{outcomes['succeeded'] / known:.1%}" if known else "nothing known yet"
         rows.append([kind, f"{outcomes['succeeded']:,}", f"{known:,}", share])
     return (
-        _table(["", "taken up by sales", "of those decided", "share"], rows)
+        table(["", "taken up by sales", "of those decided", "share"], rows, figures=range(1, 4))
         + "<p class='soft'>Outcomes are what happened. Whoever would have been gained was not handed to sales then, so of them it says the least that "
         "would have come of it.</p>"
     )
@@ -120,7 +113,7 @@ def _changes(told: Replay) -> str:
         if len(shown) > _MOST_ROWS
         else ""
     )
-    return _table(["", "person", "before", "after", "score", "outcome"], rows, numbers=False) + more
+    return table(["", "person", "before", "after", "score", "outcome"], rows) + more
 
 
 def _row(change: Change) -> list[str]:
@@ -190,19 +183,3 @@ def _owners(told: Replay) -> str:
     return svg_plot(
         draw, "Leads by owner, before and after", height=1.2 + 0.4 * len(shown), width=7.6
     )
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = True) -> str:
-    told = ' class="n"' if numbers else ""
-    head = "".join(
-        f"<th{told if place else ''}>{escape(name)}</th>" for place, name in enumerate(heads)
-    )
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{told if place else ''}>{escape(cell)}</td>" for place, cell in enumerate(row)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"

@@ -236,7 +236,7 @@ def transform(
         is_whole = scope == "everything"
         models = table_models(parsed) if is_whole else decision_models(parsed)
         command = ["run", "--select", *_stale(parsed, models, news, is_whole=is_whole)]
-    variables = json.dumps({"as_of": as_of.isoformat(), "since": since, "since_as_of": since_as_of})
+    variables = _variables(as_of, since, since_as_of)
     nodes = _invoke(settings, [*command, "--vars", variables], on_node, parsed)
     _require_made(nodes)
     seconds = time.monotonic() - started
@@ -427,11 +427,15 @@ def make_on_demand(
     settings: Settings, model: str, *, as_of: datetime, variables: Mapping[str, Any]
 ) -> None:
     """Make one model that no batch makes; raises TRANSFORM_FAILED with dbt's own words. No connection to the warehouse may be open."""
-    told = {"as_of": as_of.isoformat(), "since": "", "since_as_of": "", **variables}
-    nodes = _invoke(
-        settings, ["run", "--select", model, "--vars", json.dumps(told)], None, manifest(settings)
-    )
+    told = _variables(as_of, **variables)
+    nodes = _invoke(settings, ["run", "--select", model, "--vars", told], None, manifest(settings))
     _require_made(nodes)
+
+
+def _variables(as_of: datetime, since: str = "", since_as_of: str = "", **more: Any) -> str:
+    """dbt's variables; without `since` all there is counts as new."""
+    told = {"as_of": as_of.isoformat(), "since": since, "since_as_of": since_as_of}
+    return json.dumps({**told, **more})
 
 
 def _require_made(nodes: Iterable[NodeResult]) -> None:
@@ -467,11 +471,10 @@ def rebuild_downstream(
 ) -> None:
     """Rebuild what is made of these sources (dbt selectors, `source:raw_policies.scoring_*`) from what stands, all of which must be of `as_of`;
     raises TRANSFORM_FAILED with dbt's own words. Nothing is noted: meant for a copy."""
-    variables = json.dumps({"as_of": as_of.isoformat(), "since": "", "since_as_of": ""})
     selected = [f"{source}+" for source in sources]
     nodes = _invoke(
         settings,
-        [*_REBUILD, "--select", *selected, "--vars", variables],
+        [*_REBUILD, "--select", *selected, "--vars", _variables(as_of)],
         on_node,
         manifest(settings),
     )

@@ -1,12 +1,7 @@
 {# Names the active accounts policy lists under a choice, in its order. Read while the model is rendered: what the policy leaves out is no
    part of the query. #}
 {% macro account_choices(choice) %}
-    {% set policy = source('raw_policies', 'accounts_choices') %}
-    {# In a unit test the policy is made of given rows, which have no schema. #}
-    {% if execute and policy.schema and load_relation(policy) %}
-        {{ return(run_query("select name from " ~ policy ~ " where is_active and choice = '" ~ choice ~ "' order by priority").columns[0].values()) }}
-    {% endif %}
-    {{ return([]) }}
+    {{ return(policy_rows('accounts_choices', 'name', "is_active and choice = '" ~ choice ~ "'", 'priority') | map(attribute='name') | list) }}
 {% endmacro %}
 
 {# Host of a domain as people and systems write it: https://www.Acme.de/shop is acme.de. #}

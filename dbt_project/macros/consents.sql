@@ -12,3 +12,16 @@
 {% macro is_blocking(rule, status) -%}
     list_contains(from_json({{ rule }}.blocking_statuses, '["VARCHAR"]'), {{ status }})
 {%- endmacro %}
+
+{# Whether a refusal is of activities of this type. #}
+{% macro is_of_refused_type(refusals, activities) -%}
+    ({{ refusals }}.activity_types is null or list_contains(from_json({{ refusals }}.activity_types, '["VARCHAR"]'), {{ activities }}.activity_type))
+{%- endmacro %}
+
+{# Whether it was done while the no stood. #}
+{% macro is_while_refused(refusals, activities) -%}
+    (
+        coalesce({{ refusals }}.from_at <= {{ activities }}.occurred_at, true)
+        and coalesce({{ activities }}.occurred_at < {{ refusals }}.until_at, true)
+    )
+{%- endmacro %}

@@ -1,12 +1,3 @@
-{# Rows of a table of policies for which the condition holds, read while the model is rendered; none before there are any. #}
-{% macro policy_rows(table, columns, condition, order_by) %}
-    {% if not execute %}{{ return([]) }}{% endif %}
-    {% set policy = source('raw_policies', table) %}
-    {# In a unit test the policy is made of given rows, which have no schema. #}
-    {% if not policy.schema or not load_relation(policy) %}{{ return([]) }}{% endif %}
-    {{ return(run_query('select ' ~ columns ~ ' from ' ~ policy ~ ' where ' ~ condition ~ ' order by ' ~ order_by).rows) }}
-{% endmacro %}
-
 {# Versions of the lead model that were trained: the one that counts and those that are only watched. #}
 {% macro trained_models() %}
     {{ return(policy_rows(
@@ -29,10 +20,10 @@
     {%- if imported_before -%}
     case
         when {{ relation }}.received_at < cast('{{ imported_before }}' as timestamptz) then {{ relation }}.{{ happened }}
-        else greatest({{ relation }}.occurred_at, {{ relation }}.received_at)
+        else {{ known_since(relation ~ '.') }}
     end
     {%- else -%}
-    greatest({{ relation }}.occurred_at, {{ relation }}.received_at)
+    {{ known_since(relation ~ '.') }}
     {%- endif -%}
 {%- endmacro %}
 
@@ -305,10 +296,7 @@ told_once as (
     select * from named
     union all
     select * from visits
-    qualify row_number() over (
-        partition by example_id, system, coalesce(occurrence_key, activity_id)
-        order by changed_at desc, campaign_id is null asc, received_at asc, activity_id asc
-    ) = 1
+    {{ told_last('example_id') }}
 ),
 
 -- What consent forbids to count is not counted here either.
@@ -320,9 +308,8 @@ withheld as (
     inner join asked on told_once.example_id = asked.example_id
     inner join refusals on asked.person_id = refusals.person_id
     where
-        (refusals.activity_types is null or list_contains(from_json(refusals.activity_types, '["VARCHAR"]'), told_once.activity_type))
-        and coalesce(refusals.from_at <= told_once.occurred_at, true)
-        and coalesce(told_once.occurred_at < refusals.until_at, true)
+        {{ is_of_refused_type('refusals', 'told_once') }}
+        and {{ is_while_refused('refusals', 'told_once') }}
 ),
 
 activities_then as (

@@ -1,9 +1,6 @@
-{# Rows of a policy table of the active identity version, read while the model is rendered; none before there are any. #}
+{# Rows of a policy table of the active identity version. #}
 {% macro matching_rows(table, columns, order_by) %}
-    {% if not execute %}{{ return([]) }}{% endif %}
-    {% set policy = source('raw_policies', table) %}
-    {% if not load_relation(policy) %}{{ return([]) }}{% endif %}
-    {{ return(run_query('select ' ~ columns ~ ' from ' ~ policy ~ ' where is_active order by ' ~ order_by).rows) }}
+    {{ return(policy_rows(table, columns, 'is_active', order_by)) }}
 {% endmacro %}
 
 {# Thresholds and limits; none while nothing was trained for the active identity version, and then nothing is matched. #}

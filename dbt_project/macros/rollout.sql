@@ -4,7 +4,7 @@
     {% if not execute %}{{ return(none) }}{% endif %}
     {% set trials = api.Relation.create(database=target.database, schema='raw_policies', identifier='rollout_trials') %}
     {% set people = api.Relation.create(database=target.database, schema='raw_policies', identifier='rollout_people') %}
-    {% if not load_relation(trials) or not load_relation(people) %}{{ return(none) }}{% endif %}
+    {% if not load_relation(trials) %}{{ return(none) }}{% endif %}
     {% set found = run_query("select version, active_version, share from " ~ trials ~ " where kind = '" ~ kind ~ "'").rows %}
     {% if not found %}{{ return(none) }}{% endif %}
     {% set named = {'allow': [], 'deny': []} %}

@@ -5,8 +5,8 @@
 {%- endmacro %}
 
 {# Since when something said of a record was known: since it was received, and what is said of the future since that has come. #}
-{% macro known_since() -%}
-    greatest(occurred_at, received_at)
+{% macro known_since(relation='') -%}
+    greatest({{ relation }}occurred_at, {{ relation }}received_at)
 {%- endmacro %}
 
 {# True for rows landed since the last completed transform. Compared as text: load ids are epoch seconds of equal length. #}

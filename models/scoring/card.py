@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from models.drawing import PAGE_STYLE, bars_plot
+from ingestion.durable_file import write_whole
+from models.drawing import bars_plot
+from models.pages import page, table
 from models.policies.lead_model import ModelPolicy
 from models.scoring.artefact import Figures, TrainedModel, labels
 from models.scoring.features import feature_columns
@@ -25,10 +26,7 @@ _MOST_BARS = 25
 
 def write_card(path: Path, trained: Trained, policy: ModelPolicy, version: str) -> None:
     """Write the page of a version to `path`; it needs no network and no script."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(card_page(trained, policy, version), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, card_page(trained, policy, version))
 
 
 def card_page(trained: Trained, policy: ModelPolicy, version: str) -> str:
@@ -43,11 +41,7 @@ def card_page(trained: Trained, policy: ModelPolicy, version: str) -> str:
         spread_plot(newest.label, newest.probability),
     )
     whom = "MQLs" if policy.learn_from == "mqls" else "people"
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Lead model {escape(version)}</title>
-<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">
-<style>{PAGE_STYLE}</style></head><body>
-<h1>Lead model {escape(version)}: {_NAMES[model.estimator].lower()}</h1>
+    body = f"""<h1>Lead model {escape(version)}: {_NAMES[model.estimator].lower()}</h1>
 <p class="soft">{escape(policy.description)} Model <code>{model.model_id}</code>, {
         escape(policy.owner)
     }.</p>
@@ -60,7 +54,7 @@ but the order in which leads are called.</p>
 
 <h2>What it was learned from</h2>
 {
-        _table(
+        table(
             (),
             [
                 (f"{whom} that had their {policy.within_days:g} days", f"{snapshot.cases:,}"),
@@ -92,7 +86,7 @@ learning from the others. Judge it by the second: that is what it is used for.</
 <h2>What it goes by</h2>
 {_weights(model, policy)}
 {
-        _table(
+        table(
             ("feature", "what it is", "where from"),
             [
                 (column.label, _what(column.name, policy), column.source)
@@ -103,28 +97,18 @@ learning from the others. Judge it by the second: that is what it is used for.</
     }
 
 <h2>For whom it is right</h2>
-{_segments(model, policy)}
-</body></html>
-"""
+{_segments(model, policy)}"""
+    return page(f"Lead model {version}", body)
 
 
 def _figures(model: TrainedModel) -> str:
     heads = ("", "leads", "successes", "AUC", "95 %", "average precision", "Brier", "ECE", "lift of the best tenth")  # fmt: skip
-    rows = []
+    rows, marked = [], []
     for name, validation in model.validations.items():
         for kind, figures in (("five folds", validation.folds), ("newest", validation.newest)):
-            marked = "chosen" if name == model.estimator else ""
-            rows.append((f"{_NAMES[name]}, {kind}", *_row(figures), marked))
-    head = "".join(
-        f"<th{_number_class(place)}>{escape(name)}</th>" for place, name in enumerate(heads)
-    )
-    body = "".join(
-        f'<tr class="{row[-1]}">'
-        + "".join(f"<td{_number_class(place)}>{cell}</td>" for place, cell in enumerate(row[:-1]))
-        + "</tr>"
-        for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"
+            rows.append((f"{_NAMES[name]}, {kind}", *_row(figures)))
+            marked.append("chosen" if name == model.estimator else "")
+    return table(heads, rows, figures=range(1, len(heads)), marked=marked)
 
 
 def _row(figures: Figures) -> tuple[str, ...]:
@@ -198,33 +182,25 @@ def _segments(model: TrainedModel, policy: ModelPolicy) -> str:
     if not model.segments:
         return "<p>No segments are named in the policy (<code>segments</code>).</p>"
     called = labels(feature_columns(policy))
-    rows = []
+    rows, marked = [], []
     for segment in model.segments:
         is_off = not segment.actual_low <= segment.predicted <= segment.actual_high
         rows.append(
-            f'<tr class="{"off" if is_off else ""}"><td>{escape(called[segment.feature])}</td>'
-            f"<td>{escape(segment.value or 'not said')}</td>"
-            f'<td class="n">{segment.cases:,}</td><td class="n">{segment.positives:,}</td>'
-            f'<td class="n">{segment.predicted:.1%}</td><td class="n">{segment.actual:.1%}</td>'
-            f'<td class="n">{segment.actual_low:.1%} to {segment.actual_high:.1%}</td>'
-            f'<td class="n">{"" if segment.auc is None else f"{segment.auc:.3f}"}</td>'
-            f"<td>{'predicted lies outside' if is_off else ''}</td></tr>"
+            (
+                called[segment.feature],
+                segment.value or "not said",
+                f"{segment.cases:,}",
+                f"{segment.positives:,}",
+                f"{segment.predicted:.1%}",
+                f"{segment.actual:.1%}",
+                f"{segment.actual_low:.1%} to {segment.actual_high:.1%}",
+                "" if segment.auc is None else f"{segment.auc:.3f}",
+                "predicted lies outside" if is_off else "",
+            )
         )
+        marked.append("off" if is_off else "")
     heads = ("segment", "value", "leads", "successes", "predicted", "actual", "95 %", "AUC", "")
-    head = "".join(f"<th{_number_class(place - 1)}>{name}</th>" for place, name in enumerate(heads))
     return (
         "<p>Predicted and actual rate of each group of 30 or more, by the folds. Of twenty groups one lies outside its bounds by chance.</p>"
-        f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+        + table(heads, rows, figures=range(2, 8), marked=marked)
     )
-
-
-def _number_class(place: int) -> str:
-    return ' class="n"' if place > 0 else ""
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f"<table>{f'<tr>{head}</tr>' if head else ''}{body}</table>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -152,8 +151,3 @@ def segments(
             )
         )
     return found
-
-
-def finite(value: float) -> float | None:
-    """The number, None where it is none."""
-    return value if math.isfinite(value) else None

@@ -13,7 +13,8 @@ from orchestration.assets.keys import table_key
 )
 def mqls_as_before() -> dg.AssetCheckResult:
     """Without a replay: what another policy does is told by `handoff drift`, or before it decides by `handoff replay`."""
-    from orchestration.drift import find_drift, verdict, write_chart
+    from orchestration.drift import find_drift
+    from orchestration.drift_page import verdict, write_page
 
     settings = Settings()
     try:
@@ -21,7 +22,7 @@ def mqls_as_before() -> dg.AssetCheckResult:
     except HandoffError as error:
         return _nothing_yet(error)
     chart = settings.artifacts_dir / "drift.html"
-    write_chart(chart, found)
+    write_page(chart, found)
     told = found.diagnosis
     return dg.AssetCheckResult(
         passed=told.first is None,
@@ -42,9 +43,10 @@ def mqls_as_before() -> dg.AssetCheckResult:
 )
 def model_means_what_it_says() -> dg.AssetCheckResult:
     """Passes while there is no model, or too few outcomes to judge it by."""
-    from orchestration.lead_models import retraining_due
+    from orchestration.lead_model_versions import lead_policies, retraining_due
 
-    due = retraining_due(Settings())
+    settings = Settings()
+    due = retraining_due(settings, lead_policies(settings))
     return dg.AssetCheckResult(
         passed=due is None,
         severity=dg.AssetCheckSeverity.WARN,

@@ -38,7 +38,8 @@ def drift(
     one false alarm in a hundred comparisons. Exit code 1 when something is; a page with a chart goes to artifacts/drift.html.
     """
     from orchestration.cli.screens import stages
-    from orchestration.drift import HORIZON_DAYS, find_drift, verdict, write_chart
+    from orchestration.drift import HORIZON_DAYS, find_drift
+    from orchestration.drift_page import verdict, write_page
     from orchestration.progress import listening
 
     settings = Settings()
@@ -47,7 +48,7 @@ def drift(
             settings, days=days, as_of=instant_of(as_of), with_replay=with_replay, progress=say
         )
     path = settings.artifacts_dir / "drift.html"
-    write_chart(path, found)
+    write_page(path, found)
     told = found.diagnosis
     if as_json:
         print_json({**found.as_dict(), "verdict": verdict(found), "page": str(path)})

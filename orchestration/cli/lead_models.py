@@ -46,12 +46,14 @@ def train(
     written: exit code 1, and the rules decide alone.
     """
     from orchestration.cli.screens import stages
-    from orchestration.lead_models import active_version, next_version, train_model
+    from orchestration.lead_model_versions import active_version, lead_policies, next_version
+    from orchestration.lead_models import train_model
     from orchestration.writer_lock import warehouse_writer, writer_patience
 
     settings = Settings()
-    version = policy or active_version(settings)
-    target = next_version(settings) if as_version == "next" else as_version
+    policies = lead_policies(settings)
+    version = policy or active_version(policies)
+    target = next_version(policies) if as_version == "next" else as_version
     with (
         stages(quiet=as_json) as tell,
         warehouse_writer(settings, wait_seconds=writer_patience(settings)),
@@ -96,7 +98,7 @@ def train(
         print(f"would write {trained.path}, model {model.model_id}")
         return
     print(f"wrote {trained.path}, model {model.model_id}")
-    if trained.version == active_version(settings):
+    if trained.version == active_version(policies):
         print("`handoff run` gives everybody a probability by it.")
     else:
         print(
@@ -110,9 +112,10 @@ def models(as_json: AsJson = False) -> None:
     `live` are MQLs whose days have passed since the model was trained: the AUC and the mean probability against the share that succeeded, with
     its bounds. Below ten successes or ten failures nothing is said.
     """
-    from orchestration.lead_models import model_versions
+    from orchestration.lead_model_versions import lead_policies, model_versions
 
-    versions = model_versions(Settings())
+    settings = Settings()
+    versions = model_versions(settings, lead_policies(settings))
     if as_json:
         print_json([version.as_dict() for version in versions])
         return

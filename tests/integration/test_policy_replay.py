@@ -16,7 +16,7 @@ from ingestion.errors.catalog import HandoffError
 from models.policies.load import POLICY_FOLDER
 from orchestration.cli.app import app
 from orchestration.policy_replay import MEASURES, Replay, changes, parsed_choices, replay
-from orchestration.replay_page import page, precision
+from orchestration.replay_page import precision, replay_page
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 AS_OF = START + timedelta(days=90)
@@ -194,12 +194,12 @@ def test_only_leads_since_then_are_told(told: Replay) -> None:
 
 
 def test_the_page_shows_it_and_loads_nothing(told: Replay) -> None:
-    text = page(told)
+    text = replay_page(told)
     assert text.count("<svg ") == 3
     assert "<script" not in text
     assert "scoring v1 → v2" in text
     assert "@firm-" not in text
-    assert page(told) == text
+    assert replay_page(told) == text
 
 
 def test_the_command_ends_with_1_beyond_a_limit_and_changes_nothing(company: Any) -> None:

@@ -17,13 +17,14 @@ from ingestion.errors.catalog import HandoffError
 from models.policies.load import POLICY_FOLDER, load_policies
 from models.scoring.artefact import model_path, read_model
 from orchestration.cli.app import app
-from orchestration.lead_models import (
+from orchestration.lead_model_versions import (
+    lead_policies,
     model_versions,
     next_version,
     retraining_due,
-    train_model,
     waiting_challenger,
 )
+from orchestration.lead_models import train_model
 from orchestration.serving import publish
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -120,7 +121,7 @@ def trained(open_warehouse: Callable[..., Any], tmp_path_factory: pytest.TempPat
     warehouse.append(events(warehouse))
     warehouse.transform(AS_OF)
     assert warehouse.rows("select count(*) from marts.fct_lead_predictions") == [(0,)]
-    assert model_versions(warehouse.settings)[0].model_id is None
+    assert model_versions(warehouse.settings, lead_policies(warehouse.settings))[0].model_id is None
     train_model(warehouse.settings, "v1", as_of=AS_OF)
     done = warehouse.transform(AS_OF + timedelta(minutes=1))
     assert not done.is_full_refresh, done.reason
@@ -213,9 +214,9 @@ def test_a_version_that_was_used_is_not_trained_again_but_a_copy_is_watched_besi
     with pytest.raises(HandoffError, match="was used and cannot be trained again") as error:
         train_model(trained.settings, "v1")
     assert "--as v2" in error.value.remedy
-    assert next_version(trained.settings) == "v2"
+    assert next_version(lead_policies(trained.settings)) == "v2"
     train_model(trained.settings, "v1", as_version="v2", as_of=AS_OF + timedelta(days=1))
-    assert waiting_challenger(trained.settings) == "v2"
+    assert waiting_challenger(lead_policies(trained.settings)) == "v2"
     rollout = trained.settings.policies / "rollout.yml"
     shipped = rollout.read_text()
     try:
@@ -252,12 +253,12 @@ def test_a_model_of_another_policy_is_refused_by_file(trained: Any, tmp_path: Pa
 
 def test_it_says_when_what_happens_is_not_what_it_expects(trained: Any) -> None:
     """Sales takes up hardly anybody any more; a few leads would not tell."""
-    assert retraining_due(trained.settings) is None
+    assert retraining_due(trained.settings, lead_policies(trained.settings)) is None
     few = events(trained, shares=dict.fromkeys(SHARES, 0.02), first=PEOPLE, seed=2)
     trained.append(few)
     trained.transform(AS_OF + timedelta(days=150))
     publish(trained.settings)
-    due = retraining_due(trained.settings)
+    due = retraining_due(trained.settings, lead_policies(trained.settings))
     assert due is not None
     assert "it expected" in due
     said = run_handoff(trained, "models")

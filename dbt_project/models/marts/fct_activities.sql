@@ -31,13 +31,9 @@ activities as (
     {{ looked_up() }}
 ),
 
--- What a system tells twice of a person counts once, as it was told last; of equal tellings the one that names a campaign.
 told_once as (
     select * from activities
-    qualify row_number() over (
-        partition by person_id, system, coalesce(occurrence_key, activity_id)
-        order by changed_at desc, campaign_id is null asc, received_at asc, activity_id asc
-    ) = 1
+    {{ told_last('person_id') }}
 )
 
 select

@@ -27,9 +27,9 @@ activities_withheld as (
     from activities
     inner join refusals on activities.person_id = refusals.person_id
     where
-        (refusals.activity_types is null or list_contains(from_json(refusals.activity_types, '["VARCHAR"]'), activities.activity_type))
+        {{ is_of_refused_type('refusals', 'activities') }}
         and (
-            (coalesce(refusals.from_at <= activities.occurred_at, true) and coalesce(activities.occurred_at < refusals.until_at, true))
+            {{ is_while_refused('refusals', 'activities') }}
             or (refusals.covers = 'everything' and refusals.until_at is null)
         )
     group by activities.activity_id
