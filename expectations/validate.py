@@ -242,6 +242,7 @@ _CLAIMS = {
     "expect_table_columns_to_match_set": "the table has the columns {column_set}",
     "expect_table_row_count_to_be_between": "the table has from {min_value} to {max_value} rows",
     "expect_compound_columns_to_be_unique": "{column_list} together are unique",
+    "expect_column_pair_values_a_to_be_greater_than_b": "{column_A} is not less than {column_B}",
 }
 
 

@@ -11,7 +11,7 @@ from orchestration.assets.doors_out import (
     serving_asset,
     validate_sync,
 )
-from orchestration.assets.drift import model_means_what_it_says, mqls_as_before
+from orchestration.assets.drift import drift_checks, model_means_what_it_says
 from orchestration.assets.landing import (
     land_attempts,
     land_enrichment,
@@ -43,7 +43,7 @@ def defs() -> dg.Definitions:
     decisions = decision_keys(Settings())
     transform_warehouse, test_warehouse = transform_assets(project, decisions)
     # Beside the tests, as they too look at more than a batch.
-    watching = [mqls_as_before, model_means_what_it_says]
+    watching = [drift_checks, model_means_what_it_says]
     return dg.Definitions(
         assets=[
             load_policies,

@@ -1,4 +1,4 @@
-"""Counts two windows of new people from the published file and has the change of their MQLs explained; how causes are told apart stands in
+"""Has the change of MQLs between two windows of new people explained, and what these people are like compared; how both are told stands in
 `models.drift`."""
 
 from __future__ import annotations
@@ -7,54 +7,23 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ingestion.settings import Settings
 from models.drift.diagnosis import Diagnosis, RuleChange, Window, diagnose
-from models.policies.documents import KpiPolicy
-from models.policies.load import load_policies
+from models.drift.distributions import Shift, compare
+from models.policies.documents import KpiPolicy, ScoringPolicy
+from models.policies.load import Policies, load_policies
+from orchestration.drift_model import inputs_of_model
+from orchestration.drift_windows import HORIZON_DAYS, count_window, scores_and_rules
 from orchestration.serving import open_serving
 
-if TYPE_CHECKING:
-    import duckdb
-
-# Days a person has to become an MQL in: windows end so long before the instant that everybody in them has had theirs.
-HORIZON_DAYS = 14
+# By custom, of a population stability index; the Wasserstein distance in standard deviations is held to the same.
+WORTH_A_LOOK = 0.1
 
 # Kinds of which another version makes other MQLs of the same history.
 _DECIDING = ("identity", "accounts", "consent", "scoring")
 
-_RECORDS = """
-    with records as (
-        select valid_from, row_number() over (partition by person_id order by valid_from, record_key) > 1 as is_joined
-        from marts.entity_map
-        where is_current and person_id is not null and record_type not in ('email', 'visitor')
-    )
-    select count(*), count(*) filter (where is_joined) from records
-    where valid_from >= $start::timestamptz and valid_from < $until::timestamptz
-"""
-_DAILY = """
-    with days as (
-        select unnest(generate_series($start::timestamptz, $until::timestamptz - interval 1 day, interval 1 day)) as day
-    )
-    select count(records.record_key) from days
-    left join marts.entity_map as records
-        on records.is_current and records.person_id is not null and records.record_type not in ('email', 'visitor')
-        and records.valid_from >= days.day and records.valid_from < days.day + interval 1 day
-    group by days.day order by days.day
-"""
-_LEADS = """
-    select coalesce(people.original_source, ''), count(*),
-        count(*) filter (where mqls.reached_at < people.first_seen_at + to_days($horizon))
-    from marts.dim_people as people
-    left join marts.fct_mqls as mqls on people.person_id = mqls.person_id and mqls.crossing_number = 1
-    where people.first_seen_at >= $start::timestamptz and people.first_seen_at < $until::timestamptz
-    group by all order by all
-"""
-_EVENTS = """
-    select coalesce(sum(received_count), 0), coalesce(sum(rejected_count), 0) from marts.fct_event_acceptance
-    where received_hour_at >= $start::timestamptz and received_hour_at < $until::timestamptz
-"""
 # The newest version of each kind that came into use since, and the one before it.
 _CHANGED = """
     with used as (
@@ -70,7 +39,9 @@ _CHANGED = """
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Two windows of `days` each, the current one from `since` to `until`, and what tells them apart."""
+    """Two windows of `days` each, the current one from `since` to `until`, and what tells them apart: why there are more or fewer MQLs
+    (`diagnosis`), what these people did and score (`people`), and how the MQLs of the last `days` differ from those the lead model was
+    learned from (`model`; nothing without one)."""
 
     since: datetime
     until: datetime
@@ -78,6 +49,16 @@ class Drift:
     before: Window
     now: Window
     diagnosis: Diagnosis
+    people: tuple[Shift, ...]
+    model: tuple[Shift, ...]
+
+    @property
+    def moved(self) -> tuple[Shift, ...]:
+        """What has moved by more than chance and further than is worth a look, the furthest first."""
+        shifts = (
+            shift for shift in (*self.people, *self.model) if shift.beyond_chance > WORTH_A_LOOK
+        )
+        return tuple(sorted(shifts, key=lambda shift: -shift.beyond_chance))
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -111,9 +92,13 @@ def find_drift(
         hour=0, minute=0, second=0, microsecond=0
     )
     since = until - timedelta(days=days)
+    scoring = _scoring(policies)
+    formerly = since - timedelta(days=days)
     with contextlib.closing(open_serving(settings)) as connection:
-        before = _window(connection, since - timedelta(days=days), since)
-        now = _window(connection, since, until)
+        before = count_window(connection, scoring, formerly, since)
+        now = count_window(connection, scoring, since, until)
+        samples = scores_and_rules(connection, formerly, since, until)
+        inputs = inputs_of_model(connection, policies, instant - timedelta(days=days), instant)
         changed = [
             row
             for row in connection.execute(_CHANGED, {"start": since, "as_of": instant}).fetchall()
@@ -137,23 +122,18 @@ def find_drift(
         before,
         now,
         diagnose(before, now, rules, minimum_sample=kpi.minimum_sample),
+        compare(samples, minimum_sample=kpi.minimum_sample),
+        compare(inputs, minimum_sample=kpi.minimum_sample),
     )
 
 
-def _window(connection: duckdb.DuckDBPyConnection, start: datetime, until: datetime) -> Window:
-    bounds = {"start": start, "until": until}
-    [(records, joined)] = connection.execute(_RECORDS, bounds).fetchall()
-    leads = connection.execute(_LEADS, {**bounds, "horizon": HORIZON_DAYS}).fetchall()
-    [(received, refused)] = connection.execute(_EVENTS, bounds).fetchall()
-    return Window(
-        records=records,
-        joined=joined,
-        leads={source: count for source, count, _ in leads},
-        mqls={source: count for source, _, count in leads},
-        received=int(received),
-        refused=int(refused),
-        daily_records=tuple(count for (count,) in connection.execute(_DAILY, bounds).fetchall()),
-    )
+def _scoring(policies: Policies) -> dict[str, ScoringPolicy]:
+    """Versions that decide of somebody, by name; those of people who try a newer one too."""
+    found = {}
+    for version, policy in policies.versions["scoring"].items():
+        if isinstance(policy.document, ScoringPolicy):
+            found[version] = policy.document
+    return found
 
 
 def _rules(

@@ -96,16 +96,21 @@ def model_versions(settings: Settings, policies: Policies) -> list[ModelVersion]
     return found
 
 
+def live_figures(settings: Settings, policies: Policies) -> Live | None:
+    """How the model that counts has done since it was trained; None without one, and of fewer than 30 MQLs."""
+    policy = policies.deciding("model")
+    live = None if policy.model is None else _live(settings, policy.version, policy.model)
+    return live if live is not None and live.cases >= _FEWEST_TO_JUDGE else None
+
+
 def retraining_due(settings: Settings, policies: Policies) -> str | None:
     """Why the model that counts has to be learned anew, None when it has not: what it says is not what happens, or it is old by now.
 
     Calibration goes by the exact bounds of what happened since it was trained, and by no fewer than 30 MQLs: of few, anything can be.
     """
     policy = policies.deciding("model")
-    if policy.model is None:
-        return None
-    live = _live(settings, policy.version, policy.model)
-    if live is None or live.cases < _FEWEST_TO_JUDGE:
+    live = live_figures(settings, policies)
+    if policy.model is None or live is None:
         return None
     if not live.low <= live.predicted <= live.high:
         return (
@@ -136,7 +141,7 @@ def _live(settings: Settings, version: str, model: TrainedModel) -> Live | None:
     with contextlib.suppress(HandoffError), contextlib.closing(open_serving(settings)) as serving:
         told = serving.execute(
             "select probability, outcome = 'success' as is_positive from marts.fct_mql_outcomes "
-            "where model_version = ? and model_id = ? and outcome <> 'open' and decided_by > ?::timestamptz order by mql_id",
+            "where model_version = ? and model_id = ? and outcome in ('success', 'failure') and decided_by > ?::timestamptz order by mql_id",
             [version, model.model_id, model.snapshot.as_of],
         ).fetchnumpy()
         if len(told["probability"]):

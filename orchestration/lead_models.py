@@ -158,6 +158,7 @@ def lead_model_variable(document: ModelPolicy) -> dict[str, Any]:
     return {
         "learn_from": document.learn_from,
         "outcome": document.outcome,
+        "silence": document.silence,
         "within_days": document.within_days,
         "imported_before": imported.isoformat() if imported else None,
         "features": [

@@ -1,7 +1,7 @@
 {# Versions of the lead model that were trained: the one that counts and those that are only watched. #}
 {% macro trained_models() %}
     {{ return(policy_rows(
-        'model_versions', 'version, model_id, is_active, imported_before, outcome, within_days', 'true', 'version'
+        'model_versions', 'version, model_id, is_active, imported_before, outcome, silence, within_days', 'true', 'version'
     )) }}
 {% endmacro %}
 
@@ -395,7 +395,9 @@ features as (
         cast(null as varchar) as reasons,
         cast(null as timestamptz) as predicted_at,
         cast(null as timestamptz) as decided_by,
-        cast([] as varchar[]) as stages_of_success,
+        cast(null as varchar) as features,
+        cast(null as varchar) as silence,
+        cast([] as varchar[]) as signs_of_success,
     where false
     {%- endif -%}
 {% endmacro %}
@@ -457,7 +459,13 @@ select
     {{ strongest_effects(features, expressions) }} as reasons,
     instant as predicted_at,
     instant + to_seconds(86400 * {{ model['within_days'] }}) as decided_by,
-    ['{{ stages_of_success(model["outcome"]) | join("', '") }}'] as stages_of_success,
+    cast(to_json({
+        {% for feature in features %}
+        '{{ feature["name"] }}': "{{ feature["name"] }}",
+        {% endfor %}
+    }) as varchar) as features,
+    '{{ model["silence"] }}' as silence,
+    {{ signs_of_success(model["outcome"]) }} as signs_of_success,
 from {{ stages_told[-1] }}
 {% endmacro %}
 
@@ -487,11 +495,47 @@ from {{ stages_told[-1] }}
     )) as varchar)
 {%- endmacro %}
 
-{# Stages that count as success, by what a version calls so. #}
-{% macro stages_of_success(outcome) -%}
-    {{ return({
+{# What a version calls success: stages, or a meeting that took place, as an SQL list. #}
+{% macro signs_of_success(outcome) -%}
+    {%- set signs = {
+        'met': ['met'],
         'accepted': ['accepted', 'sql', 'opportunity', 'customer'],
         'opportunity': ['opportunity', 'customer'],
         'won': ['customer'],
-    }[outcome]) }}
+    }[outcome] -%}
+    ['{{ signs | join("', '") }}']
 {%- endmacro %}
+
+{# What became of `examples` from their instant to the end of their days (`since`, `until`, SQL over them): one row each, with
+   `succeeded_at`, and `rejected_at`, when sales said no. `by` names what tells examples apart, `signs` is SQL for what counts as success. #}
+{% macro what_became_of(examples, by, since, until, signs) %}
+    select
+        {% for column in by %}
+        {{ examples }}.{{ column }},
+        {% endfor %}
+        min(happened.happened_at) filter (where list_contains({{ signs }}, happened.sign)) as succeeded_at,
+        min(happened.happened_at) filter (where happened.sign in ('rejected', 'recycled', 'disqualified')) as rejected_at,
+    from {{ examples }}
+    inner join (
+        select
+            person_id,
+            to_stage as sign,
+            changed_at as happened_at,
+        from {{ ref('fct_stage_changes') }}
+        union all
+        select
+            person_id,
+            'met' as sign,
+            starts_at as happened_at,
+        from {{ ref('fct_meetings') }}
+        where status = 'held'
+    ) as happened
+        on
+            {{ examples }}.person_id = happened.person_id
+            and {{ since }} <= happened.happened_at
+            and {{ until }} >= happened.happened_at
+    group by
+        {% for column in by %}
+        {{ examples }}.{{ column }}{{ ',' if not loop.last }}
+        {% endfor %}
+{% endmacro %}

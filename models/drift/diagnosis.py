@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from models.drift.distributions import one_share
+
 CauseName = Literal["volume", "identity", "source mix", "schema", "rule version", "behaviour"]
 
 # All false alarms together; each cause has an equal part of it (Bonferroni).
@@ -23,12 +25,16 @@ CAUSES: tuple[CauseName, ...] = (
 # Cells of fewer expected leads are put together, or the test of the mix is none.
 _LEAST_EXPECTED = 5.0
 _FEWEST_DAYS = 14
+# However many fields go empty, somebody is an MQL by what they did: what is left is not taken for nothing.
+_LEAST_LEFT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """What there was in one window. `records`: new records of people, of which `joined` turned out to be somebody known; `leads` and `mqls` by
-    source: new people, and those of them who became MQLs in time; `received` and `refused`: events of senders; `daily_records`: records by day."""
+    source: new people, and those of them who became MQLs in time; `received` and `refused`: events of senders; `daily_records`: records by day;
+    `filled`: by field a rule asks about and source, new people of whom it is known; `needing`: by field, the share 0..1 of MQLs that would be
+    none without it."""
 
     records: int
     joined: int
@@ -37,6 +43,8 @@ class Window:
     received: int
     refused: int
     daily_records: tuple[int, ...] = ()
+    filled: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    needing: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def people(self) -> int:
@@ -93,7 +101,8 @@ def diagnose(
 ) -> Diagnosis:
     """Compare two windows of the same length. MQLs are records x people a record x share of each source x rate within it; each cause is one of these
     moving from what it was to what it is, in this order, given those before it. The rate within a source is split further: what other rules
-    did (from a replay, exactly), what events that were refused cost (as if they were like the others), and the rest, which is what people did.
+    did (from a replay, exactly), what events that were refused cost (as if they were like the others) and fields that are known of fewer
+    people (by how many MQLs of before needed them), and the rest, which is what people did.
     """
     parts = [
         _part(name, effect, p_value, evidence, alarm_rate)
@@ -148,7 +157,7 @@ def _causes(
     former = now.mql_count - (rules.only_now - rules.only_former if rules else 0)
     kept = _share(before.received - before.refused, before.received, 1.0)
     kept_now = _share(now.received - now.refused, now.received, 1.0)
-    with_all = former * (kept / kept_now if kept_now else 1.0)
+    with_all = former * (kept / kept_now if kept_now else 1.0) / _left_by_fields(before, now)
     return [
         ("volume", volume, *_volume_test(before, now)),
         ("identity", identity, *_identity_test(before, now)),
@@ -192,12 +201,56 @@ def _identity_test(before: Window, now: Window) -> tuple[float | None, str]:
     return _fisher(before.joined, before.records, now.joined, now.records), told
 
 
+def _left_by_fields(before: Window, now: Window) -> float:
+    """Share of the MQLs of before that would be left with fields known of as many people as now, each as if by itself."""
+    left = 1.0
+    for name, needed in before.needing.items():
+        expected = _filled_as_before(before, now, name)
+        if expected:
+            left *= 1 - needed * (1 - sum(now.filled.get(name, {}).values()) / expected)
+    return max(left, _LEAST_LEFT)
+
+
+def _filled_as_before(before: Window, now: Window, name: str) -> float:
+    """Of how many people of now the field would be known, if sources gave it as before."""
+    filled = before.filled.get(name, {})
+    overall = _share(sum(filled.values()), before.people)
+    return sum(
+        leads * _share(filled.get(source, 0), before.leads.get(source, 0), overall)
+        for source, leads in now.leads.items()
+    )
+
+
 def _schema_test(before: Window, now: Window) -> tuple[float | None, str]:
-    told = (
+    """Events that are refused, or a field that sources give no more: what is moved by the least chance, corrected for looking at all of them."""
+    told: list[tuple[float, str]] = []
+    refused = _fisher(before.refused, before.received, now.refused, now.received)
+    of_events = (
         f"{_share(before.refused, before.received):.1%} of events were refused before, "
         f"{_share(now.refused, now.received):.1%} are now"
     )
-    return _fisher(before.refused, before.received, now.refused, now.received), told
+    if refused is not None:
+        told.append((refused, of_events))
+    for name, filled in before.filled.items():
+        given = now.filled.get(name, {})
+        p_value = one_share(
+            (filled.get(source, 0), before.leads.get(source, 0), given.get(source, 0), leads)
+            for source, leads in now.leads.items()
+        )
+        if p_value is not None:
+            share = _share(_filled_as_before(before, now, name), now.people)
+            is_now = _share(sum(given.values()), now.people)
+            told.append(
+                (
+                    p_value,
+                    f"'{name}' was known of {share:.1%} of people of these sources, and is of {is_now:.1%}",
+                )
+            )
+    if not told:
+        return None, of_events
+    # The first of equals: refused events.
+    p_value, words = min(told, key=lambda pair: pair[0])
+    return min(1.0, p_value * len(told)), words
 
 
 def _rules_test(rules: RuleChange | None) -> tuple[float | None, str]:
@@ -247,7 +300,7 @@ def _behaviour_test(
     """Against what the people of now would have done as those of before did, source by source."""
     told = (
         f"{_share(as_before, now.people):.1%} of these people would have become MQLs as before, "
-        f"{_share(with_all, now.people):.1%} did, other rules and refused events aside"
+        f"{_share(with_all, now.people):.1%} did, other rules, refused events and empty fields aside"
     )
     expected = round(_share(as_before, now.people) * before.people)
     found = min(now.people, max(0, round(with_all)))

@@ -85,9 +85,14 @@ class ModelPolicy(PolicyDocument):
         "mqls",
         description="mqls: each MQL, as of when it was known; people: everybody, as of when they were first known.",
     )
-    outcome: Literal["accepted", "opportunity", "won"] = Field(
-        description="What counts as success: sales accepts the lead (or goes further), opens an "
-        "opportunity (or wins it), wins."
+    outcome: Literal["met", "accepted", "opportunity", "won"] = Field(
+        description="What counts as success: a meeting with them takes place, sales accepts the lead (or goes further), "
+        "opens an opportunity (or wins it), wins."
+    )
+    silence: Literal["failure", "unknown"] = Field(
+        "failure",
+        description="What a lead is of whom sales has said neither yes nor no when the days are over: a failure, or unknown, "
+        "and then it teaches nothing. Rejected, disqualified or sent back is a failure in either case.",
     )
     within_days: Positive = Field(
         description="Days for it to happen. A lead that has had fewer teaches nothing yet, whatever became of it."

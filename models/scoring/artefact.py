@@ -88,10 +88,12 @@ class Segment(_Trained):
 
 
 class Snapshot(_Trained):
-    """What was learned from. `data_hash` is the SHA-256 of every example with its features and label."""
+    """What was learned from. `rejected` are those that did not succeed and of whom sales said no; `data_hash` is the SHA-256 of every
+    example with its features and label."""
 
     cases: int
     positives: int
+    rejected: int = 0
     first: str
     last: str
     as_of: str
@@ -110,7 +112,7 @@ class Distribution(_Trained):
 
 class TrainedModel(_Trained):
     """What `handoff train` writes; the same leads, policy and seed give the same file. The log-odds are -(slope x margin + offset), the margin
-    that of scikit-learn's decision function."""
+    that of scikit-learn's decision function. `predicted` are 101 percentiles of what the folds said of the leads."""
 
     format: Literal[1] = 1
     config_hash: str
@@ -121,6 +123,7 @@ class TrainedModel(_Trained):
     validations: dict[Estimator, Validation]
     segments: Annotated[tuple[Segment, ...], Tuples] = ()
     distributions: Annotated[tuple[Distribution, ...], Tuples] = ()
+    predicted: Annotated[tuple[float, ...], Tuples] = ()
     terms: Annotated[tuple[Term, ...], Tuples]
     intercept: float
     coefficients: Annotated[tuple[float, ...], Tuples] = ()
@@ -158,7 +161,11 @@ def model_hash(model: TrainedModel) -> str:
 
 def config_hash(policy: ModelPolicy) -> str:
     """Hash of what was to be learned, and from what: a model trained for something else is no model of the version."""
-    told = policy.model_dump_json(exclude={"description", "owner", "effective_at"})
+    told = policy.model_dump_json(
+        exclude={"description", "owner", "effective_at"},
+        # What a later release may be told besides leaves the models of those who do not tell it as they are.
+        exclude_defaults=True,
+    )
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

@@ -17,6 +17,7 @@ from models.scoring.training import Trained
 
 _NAMES = {"logistic": "Logistic scorecard", "boosting": "Boosted trees"}
 _OUTCOMES = {
+    "met": "a meeting with them takes place",
     "accepted": "sales accepts the lead, or goes further",
     "opportunity": "an opportunity is opened, or won",
     "won": "an opportunity is won",
@@ -61,6 +62,10 @@ but the order in which leads are called.</p>
                 (
                     "of them successes",
                     f"{snapshot.positives:,} ({snapshot.positives / snapshot.cases:.1%})",
+                ),
+                (
+                    "of the others, refused or sent back by sales",
+                    f"{snapshot.rejected:,} of {snapshot.cases - snapshot.positives:,}",
                 ),
                 ("from", snapshot.first[:10]),
                 ("to", snapshot.last[:10]),

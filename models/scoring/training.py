@@ -79,8 +79,8 @@ def train(
     as_of: str,
     progress: Progress = lambda _: None,
 ) -> Trained:
-    """Learn from `examples`: a row per lead with `example_id`, `instant`, `is_positive` and the `columns` (categories text, numbers double,
-    missing as null), in any order.
+    """Learn from `examples`: a row per lead with `example_id`, `instant`, `is_positive`, `is_rejected` (sales said no) and the `columns`
+    (categories text, numbers double, missing as null), in any order.
 
     Raises MODEL_TOO_LITTLE_DATA, MODEL_LEAK_SUSPECTED for a feature that tells the outcome alone, MODEL_NO_SIGNAL where the newest leads
     are not told better than by chance. The same examples and seed give the same model.
@@ -151,6 +151,7 @@ def _train(
             for segment in segments(column.name, features[column.name], label, by_folds[chosen])
         ),
         distributions=tuple(_distribution(features[column.name], column) for column in columns),
+        predicted=tuple(np.quantile(by_folds[chosen], np.linspace(0, 1, 101)).tolist()),
         **as_parts(fitted, features),
     )
     progress("the same in SQL")
@@ -275,6 +276,7 @@ def _snapshot(
     return Snapshot(
         cases=len(examples),
         positives=int(label.sum()),
+        rejected=int((examples["is_rejected"] & ~examples["is_positive"]).sum()),
         first=examples["instant"].iloc[0].isoformat(),
         last=examples["instant"].iloc[-1].isoformat(),
         as_of=as_of,

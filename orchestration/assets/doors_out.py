@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 
 from ingestion.settings import Settings
+from orchestration.assets.expectation_checks import check_result, remember_result
 from orchestration.assets.keys import FRESHNESS, WAREHOUSE_POOL, owners_of, table_key
-from orchestration.assets.landing import check_result, remember_result
 from orchestration.progress import report
 from orchestration.push import SYNC_MODELS, apply, is_configured, judge, make_plan
 from orchestration.serving import publish

@@ -20,8 +20,8 @@ from ingestion.landing.warehouse import connect
 from ingestion.log.owner import open_reader
 from ingestion.settings import Settings
 from ingestion.tracing import link_current_span
+from orchestration.assets.expectation_checks import check_result, remember_result
 from orchestration.assets.keys import FRESHNESS, WAREHOUSE_POOL, owners_of, table_key
-from orchestration.data_docs import results_folder
 from orchestration.policy_rows import kept_policy_rows, load_policy_rows
 from orchestration.polling import answer_of
 from orchestration.progress import report
@@ -32,8 +32,6 @@ from orchestration.writer_lock import WRITER_WAIT_SECONDS, warehouse_writer
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from expectations.validate import SuiteResult
 
 # Tags of one run: a form submit is found by its trace, a bulk import need not be.
 MOST_TAGS = 20
@@ -238,30 +236,6 @@ def _meets_contract(
     result = validate_frame(frame, suite, ".".join(key.path))
     remember_result(Settings(), result)
     return check_result(MEETS_CONTRACT, key, result)
-
-
-def check_result(name: str, key: dg.AssetKey, result: "SuiteResult") -> dg.AssetCheckResult:
-    """A suite's outcome as an asset check; counts and messages only, never values."""
-    return dg.AssetCheckResult(
-        check_name=name,
-        asset_key=key,
-        passed=result.success,
-        severity=dg.AssetCheckSeverity.ERROR,
-        metadata={
-            "rows": result.row_count,
-            "expectations": len(result.results),
-            "failed": dg.MetadataValue.json([failure.message for failure in result.failures]),
-            "warnings": dg.MetadataValue.json([warning.message for warning in result.warnings]),
-            "seconds": round(result.seconds, 3),
-        },
-    )
-
-
-def remember_result(settings: Settings, result: "SuiteResult") -> None:
-    """Keep the outcome of a table's suite: Data Docs show the newest of each."""
-    from expectations.kept_results import keep_result
-
-    keep_result(result, results_folder(settings))
 
 
 def _landed_tables(landed: Landed, tables: Sequence[str]) -> list[str]:

@@ -33,13 +33,17 @@ def drift(
 ) -> None:
     """Compare the MQLs of new people with those of the window before, and split the difference by cause.
 
-    Causes are volume, identity (how many records are of somebody known), source mix, schema (events that are refused), rule version (exactly, by a
-    replay) and behaviour, the rest. The parts sum up to the difference; which of them is more than chance is told by exact tests, with
-    one false alarm in a hundred comparisons. Exit code 1 when something is; a page with a chart goes to artifacts/drift.html.
+    Causes are volume, identity (how many records are of somebody known), source mix, schema (events that are refused, fields that come no more),
+    rule version (exactly, by a replay) and behaviour, the rest. The parts sum up to the difference; which of them is more than chance is
+    told by exact tests, with one false alarm in a hundred comparisons.
+
+    Beside it: whether people score and meet rules as before, and whether MQLs are like the leads the lead model was learned from. Exit code 1
+    when a cause is named or something has moved; a page with charts goes to artifacts/drift.html.
     """
     from orchestration.cli.screens import stages
-    from orchestration.drift import HORIZON_DAYS, find_drift
-    from orchestration.drift_page import verdict, write_page
+    from orchestration.drift import find_drift
+    from orchestration.drift_page import moved, verdict, write_page
+    from orchestration.drift_windows import HORIZON_DAYS
     from orchestration.progress import listening
 
     settings = Settings()
@@ -51,7 +55,9 @@ def drift(
     write_page(path, found)
     told = found.diagnosis
     if as_json:
-        print_json({**found.as_dict(), "verdict": verdict(found), "page": str(path)})
+        print_json(
+            {**found.as_dict(), "verdict": verdict(found), "moved": moved(found), "page": str(path)}
+        )
     else:
         print(
             f"New people {found.since:%Y-%m-%d} to {found.until:%Y-%m-%d} against the {found.days} days before, "
@@ -62,6 +68,8 @@ def drift(
             marked = "*" if part.is_significant else " "
             print(f"{marked} {part.cause:<13}{part.mqls:>+8.1f}  {chance:<10}  {part.evidence}")
         print(verdict(found))
+        compared = len(found.people) + len(found.model)
+        print(f"Of {compared} distributions moved: {moved(found) or 'none'}.")
         print(f"page: {path}")
-    if told.first is not None:
+    if told.first is not None or found.moved:
         raise typer.Exit(EXIT_CHECKS)

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from models.policies.load import POLICY_FOLDER
 from orchestration.cli.app import app
-from orchestration.drift import HORIZON_DAYS, find_drift
+from orchestration.drift import find_drift
 from orchestration.drift_page import verdict
+from orchestration.drift_windows import HORIZON_DAYS
 from orchestration.serving import publish
 
 START = datetime(2026, 3, 2, tzinfo=UTC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
@@ -92,6 +93,19 @@ def events(
                 change,
                 at + timedelta(days=rng.choice([2, 12]) if rng.random() < 0.1 else 2),
             )
+        elif number % 3 == 0:
+            change = {"system": "web", "contact_id": str(number), "from": "mql", "to": "rejected"}
+            yield warehouse.event("stage_change", change, at + timedelta(days=4))
+        if number % 5 == 0:
+            meeting = {
+                "system": "web",
+                "meeting_id": f"meeting-{number}",
+                "contact_id": str(number),
+                "status": "held" if number % 10 == 0 else "no_show",
+                "starts_at": (at + timedelta(days=6)).isoformat(),
+                "ends_at": (at + timedelta(days=6, hours=1)).isoformat(),
+            }
+            yield warehouse.event("meeting", meeting, at + timedelta(days=7))
     no = {
         "system": "web",
         "contact_id": OBJECTOR,
@@ -186,6 +200,54 @@ def test_mqls_are_told_by_what_was_known_then_and_what_became_of_them(trained: A
             and row["predicted_at"] <= row["succeeded_at"] <= row["decided_by"]
         )
         assert (row["outcome"] == "success") == inside
+
+
+def test_a_no_is_told_from_silence_and_what_was_looked_at_is_kept(trained: Any) -> None:
+    rows = trained.records(
+        "select outcomes.*, records.record_key from marts.fct_mql_outcomes as outcomes "
+        "inner join marts.entity_map as records on outcomes.person_id = records.person_id and records.is_current "
+        "and records.record_type = 'contact'"
+    )
+    model = read_model(model_path(trained.settings.policies / "model" / "v1.yml"))
+    refused = [row for row in rows if row["rejected_at"] is not None]
+    assert {row["outcome"] for row in refused} == {"failure"}
+    assert 50 < len(refused) == model.snapshot.rejected
+    assert any(row["outcome"] == "failure" and row["rejected_at"] is None for row in rows)
+    for row in rows:
+        assert json.loads(row["features"]).keys() == {"source", "plan", "forms"}
+        for reason in json.loads(row["reasons"]):
+            assert str(json.loads(row["features"])[reason["feature"]]) == reason["value"]
+
+
+@pytest.mark.parametrize(
+    ("said", "cases", "positives"),
+    [
+        # Whoever was taken up in time, or refused; of the others nothing is known.
+        ("outcome: accepted\nsilence: unknown", "taken or refused", "taken"),
+        ("outcome: met", "all", "met"),
+    ],
+)
+def test_silence_can_teach_nothing_and_meetings_can_be_what_is_learned(
+    trained: Any, tmp_path: Path, said: str, cases: str, positives: str
+) -> None:
+    folder = policies_with(tmp_path / "policies")
+    path = folder / "model" / "v1.yml"
+    path.write_text(path.read_text().replace("outcome: accepted", said))
+    model = read_model(model_path(trained.settings.policies / "model" / "v1.yml"))
+    known = {
+        "all": model.snapshot.cases,
+        "taken": model.snapshot.positives,
+        "taken or refused": model.snapshot.positives + model.snapshot.rejected,
+        "met": len(range(0, PEOPLE, 10)),
+    }
+    learned: list[str] = []
+    settings = trained.settings.model_copy(update={"policies": folder})
+    # What there is to learn of chance meetings is nothing, and that is said as well.
+    with contextlib.suppress(HandoffError):
+        train_model(
+            settings, "v1", as_version="v9", as_of=AS_OF, dry_run=True, progress=learned.append
+        )
+    assert f"{known[cases]} leads, {known[positives]} successes, 3 features" in learned
 
 
 def test_a_rebuild_says_the_same(trained: Any) -> None:

@@ -58,11 +58,14 @@ def leads(seed: int, count: int = 1500, *, curved: bool = False) -> pd.DataFrame
     odds = -2.2 + 1.5 * (source == "webinar") + 0.5 * np.log1p(filled) / 2 + 0.4 * forms
     if curved:
         odds = -2 + 3.5 * ((age > 3) & (age < 6)) * (filled > 50) - 1.5 * (age > 8)
+    is_positive = random.random(count) < 1 / (1 + np.exp(-odds))
     return pd.DataFrame(
         {
             "example_id": [f"lead{number:05}" for number in range(count)],
             "instant": pd.date_range("2026-01-01", periods=count, freq="h", tz="UTC"),
-            "is_positive": random.random(count) < 1 / (1 + np.exp(-odds)),
+            "is_positive": is_positive,
+            # Of one in ten sales says both, first no and then yes.
+            "is_rejected": random.random(count) < np.where(is_positive, 0.1, 0.5),
             "source": source,
             "size": size,
             "age": age,

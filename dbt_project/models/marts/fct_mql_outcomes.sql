@@ -1,25 +1,12 @@
 {{ features_are_made_of() }}
-with changes as (
-    select * from {{ ref('fct_stage_changes') }}
-),
-
-predicted as (
+with predicted as (
     {{ every_prediction(of_mqls=true) }}
 ),
 
-successes as (
-    select
-        predicted.example_id,
-        predicted.model_version,
-        min(changes.changed_at) as succeeded_at,
-    from predicted
-    inner join changes
-        on
-            predicted.person_id = changes.person_id
-            and predicted.predicted_at <= changes.changed_at
-            and predicted.decided_by >= changes.changed_at
-    where list_contains(predicted.stages_of_success, changes.to_stage)
-    group by predicted.example_id, predicted.model_version
+outcomes as (
+    {{ what_became_of(
+        'predicted', ['example_id', 'model_version'], 'predicted.predicted_at', 'predicted.decided_by', 'predicted.signs_of_success'
+    ) }}
 )
 
 select
@@ -30,13 +17,16 @@ select
     predicted.is_champion,
     predicted.probability,
     predicted.reasons,
+    predicted.features,
     case
-        when successes.succeeded_at is not null then 'success'
-        when predicted.decided_by <= {{ as_of() }} then 'failure'
-        else 'open'
+        when outcomes.succeeded_at is not null then 'success'
+        when coalesce(predicted.decided_by > {{ as_of() }}, true) then 'open'
+        when outcomes.rejected_at is null and predicted.silence = 'unknown' then 'unknown'
+        else 'failure'
     end as outcome,
-    successes.succeeded_at,
+    outcomes.succeeded_at,
+    outcomes.rejected_at,
     predicted.predicted_at,
     predicted.decided_by,
 from predicted
-left join successes on predicted.example_id = successes.example_id and predicted.model_version = successes.model_version
+left join outcomes on predicted.example_id = outcomes.example_id and predicted.model_version = outcomes.model_version

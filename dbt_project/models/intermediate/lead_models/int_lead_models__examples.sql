@@ -2,7 +2,7 @@
 
 -- What a version of the lead model learns from, made when `handoff train` asks for it (variable `lead_model`), and dropped after: every
 -- lead that has had its time, what was known of it then, and what became of it.
-{% set nothing = {'features': [], 'learn_from': 'mqls', 'outcome': 'accepted', 'within_days': 30, 'imported_before': none} %}
+{% set nothing = {'features': [], 'learn_from': 'mqls', 'outcome': 'accepted', 'silence': 'failure', 'within_days': 30, 'imported_before': none} %}
 {% set model = var('lead_model') or nothing %}
 {% set asked %}
 {% if model['learn_from'] == 'mqls' %}
@@ -23,23 +23,21 @@
 {{ features_are_made_of() }}
 with {{ features_at(asked, model['features'], versions, model['imported_before']) }},
 
-successes as (
-    select
-        features.example_id,
-        min(changes.changed_at) as succeeded_at,
-    from features
-    inner join {{ ref('fct_stage_changes') }} as changes
-        on
-            features.person_id = changes.person_id
-            and features.instant <= changes.changed_at
-            and features.instant + to_seconds(86400 * {{ model['within_days'] }}) >= changes.changed_at
-    where list_contains(['{{ stages_of_success(model["outcome"]) | join("', '") }}'], changes.to_stage) -- noqa: LT05
-    group by features.example_id
+outcomes as (
+    {{ what_became_of(
+        'features', ['example_id'], 'features.instant',
+        'features.instant + to_seconds(86400 * ' ~ model['within_days'] ~ ')', signs_of_success(model['outcome'])
+    ) }}
 )
 
 select
     features.*,
-    successes.succeeded_at is not null as is_positive,
+    outcomes.succeeded_at is not null as is_positive,
+    outcomes.rejected_at is not null as is_rejected,
 from features
-left join successes on features.example_id = successes.example_id
-where features.instant + to_seconds(86400 * {{ model['within_days'] }}) <= {{ as_of() }}
+left join outcomes on features.example_id = outcomes.example_id
+where
+    features.instant + to_seconds(86400 * {{ model['within_days'] }}) <= {{ as_of() }}
+    {% if model['silence'] == 'unknown' %}
+    and coalesce(outcomes.succeeded_at, outcomes.rejected_at) is not null
+    {% endif %}

@@ -1,0 +1,215 @@
+"""Counts windows of new people, and what they did and scored, from the published file; compares nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.drift.diagnosis import Window
+from models.drift.distributions import Sample
+from models.policies.documents import ScoringPolicy
+
+if TYPE_CHECKING:
+    import duckdb
+
+# Days a person has to become an MQL in: windows end so long before the instant that everybody in them has had theirs.
+HORIZON_DAYS = 14
+
+# Fields that rules can ask about, and what says that they are known of somebody. The first source is what people are told apart by.
+_FIELDS = {
+    "job_title": "people.job_title",
+    "country": "people.country",
+    "region": "people.region",
+    "company": "people.company",
+    "email_domain": "people.email",
+    "latest_source": "people.latest_source",
+    "industry": "accounts.industry",
+    "employee_count": "accounts.employee_count",
+    "annual_revenue_usd": "accounts.annual_revenue_usd",
+}
+_RECORDS = """
+    with records as (
+        select valid_from, row_number() over (partition by person_id order by valid_from, record_key) > 1 as is_joined
+        from marts.entity_map
+        where is_current and person_id is not null and record_type not in ('email', 'visitor')
+    )
+    select count(*), count(*) filter (where is_joined) from records
+    where valid_from >= $start::timestamptz and valid_from < $until::timestamptz
+"""
+_DAILY = """
+    with days as (
+        select unnest(generate_series($start::timestamptz, $until::timestamptz - interval 1 day, interval 1 day)) as day
+    )
+    select count(records.record_key) from days
+    left join marts.entity_map as records
+        on records.is_current and records.person_id is not null and records.record_type not in ('email', 'visitor')
+        and records.valid_from >= days.day and records.valid_from < days.day + interval 1 day
+    group by days.day order by days.day
+"""
+_LEADS = """
+    select coalesce(people.original_source, ''), count(*),
+        count(*) filter (where mqls.reached_at < people.first_seen_at + to_days($horizon))
+    from marts.dim_people as people
+    left join marts.fct_mqls as mqls on people.person_id = mqls.person_id and mqls.crossing_number = 1
+    where people.first_seen_at >= $start::timestamptz and people.first_seen_at < $until::timestamptz
+    group by all order by all
+"""
+_EVENTS = """
+    select coalesce(sum(received_count), 0), coalesce(sum(rejected_count), 0) from marts.fct_event_acceptance
+    where received_hour_at >= $start::timestamptz and received_hour_at < $until::timestamptz
+"""
+_FILLED = """
+    select coalesce(people.original_source, ''), {counts}
+    from marts.dim_people as people
+    left join marts.dim_accounts as accounts on people.account_id = accounts.account_id
+    where people.first_seen_at >= $start::timestamptz and people.first_seen_at < $until::timestamptz
+    group by all
+"""
+# What a person would have scored at the crossing without what a field of theirs gave.
+_NEEDED = """
+    with mqls as (
+        select mqls.* from marts.fct_mqls as mqls
+        inner join marts.dim_people as people on mqls.person_id = people.person_id
+        where mqls.crossing_number = 1 and people.first_seen_at >= $start::timestamptz and people.first_seen_at < $until::timestamptz
+            and mqls.reached_at < people.first_seen_at + to_days($horizon)
+    )
+    select mqls.scoring_version, ledger.attribute, mqls.score - sum(ledger.points) as score_without
+    from mqls
+    inner join marts.fct_score_ledger as ledger
+        on mqls.person_id = ledger.person_id and mqls.scoring_version = ledger.scoring_version and ledger.entry_kind = 'fit'
+    group by mqls.mql_id, mqls.scoring_version, ledger.attribute, mqls.score
+"""
+# Everybody at the same age, as points fade: what had counted by the end of their days.
+_COUNTED = """
+    with people as (
+        select person_id, first_seen_at >= $since::timestamptz as is_now, first_seen_at + to_days($horizon) as at_age
+        from marts.dim_people
+        where first_seen_at >= $start::timestamptz and first_seen_at < $until::timestamptz
+    ),
+    counted as (
+        select people.is_now, people.at_age, ledger.* from people
+        inner join marts.fct_score_ledger as ledger on people.person_id = ledger.person_id
+        where ledger.occurred_at <= people.at_age and coalesce(ledger.withheld_at > people.at_age, true)
+    )
+"""
+_SCORED = f"""
+    {_COUNTED},
+    by_rule as (
+        select person_id, entry_kind, rule_id, any_value(group_id) as group_id, any_value(group_cap) as group_cap, any_value(cap) as cap,
+            any_value(total_cap) as total_cap,
+            sum(points * pow(0.5, coalesce(epoch(at_age - occurred_at) / 86400 / half_life_days, 0))) as points
+        from counted
+        where entry_kind <> 'exclusion'
+        group by all
+    ),
+    by_group as (
+        select person_id, entry_kind, any_value(total_cap) as total_cap, any_value(group_cap) as cap,
+            sum(least(points, coalesce(cap, points))) as points
+        from by_rule group by person_id, entry_kind, coalesce(group_id, 'rule ' || rule_id)
+    ),
+    scored as (
+        select person_id, any_value(total_cap) as total_cap,
+            sum(least(points, coalesce(cap, points))) filter (where entry_kind = 'engagement') as engagement,
+            sum(least(points, coalesce(cap, points))) filter (where entry_kind = 'fit') as fit
+        from by_group group by person_id
+    )
+    select people.is_now, coalesce(scored.engagement, 0) as engagement, coalesce(scored.fit, 0) as fit,
+        least(coalesce(scored.engagement, 0) + coalesce(scored.fit, 0), coalesce(scored.total_cap, 'infinity'::double)) as total
+    from people left join scored on people.person_id = scored.person_id
+    order by people.person_id
+"""
+_MET = f"""
+    {_COUNTED}
+    select rule_id, arg_max(label, occurred_at), count(distinct person_id) filter (where not is_now), count(distinct person_id) filter (where is_now)
+    from counted group by rule_id order by rule_id
+"""
+_SCORES = ("engagement", "fit", "total")
+_MET_CELL, _NOT_MET_CELL = "met by", "not met by"
+
+
+def count_window(
+    connection: duckdb.DuckDBPyConnection,
+    scoring: Mapping[str, ScoringPolicy],
+    start: datetime,
+    until: datetime,
+) -> Window:
+    """New people from `start` to `until`; `scoring` are the policy's versions by name."""
+    bounds: dict[str, Any] = {"start": start, "until": until}
+    aged = {**bounds, "horizon": HORIZON_DAYS}
+    [(records, joined)] = connection.execute(_RECORDS, bounds).fetchall()
+    leads = connection.execute(_LEADS, aged).fetchall()
+    [(received, refused)] = connection.execute(_EVENTS, bounds).fetchall()
+    mqls = {source: count for source, _, count in leads}
+    fields = _fields_of_rules(scoring)
+    return Window(
+        records=records,
+        joined=joined,
+        leads={source: count for source, count, _ in leads},
+        mqls=mqls,
+        received=int(received),
+        refused=int(refused),
+        daily_records=tuple(count for (count,) in connection.execute(_DAILY, bounds).fetchall()),
+        filled=_filled(connection, fields, bounds),
+        needing=_needing(connection, scoring, fields, sum(mqls.values()), aged),
+    )
+
+
+def _fields_of_rules(scoring: Mapping[str, ScoringPolicy]) -> tuple[str, ...]:
+    asked = {rule.attribute for policy in scoring.values() for rule in policy.fit}
+    return tuple(name for name in _FIELDS if name in asked)
+
+
+def _filled(
+    connection: duckdb.DuckDBPyConnection, fields: tuple[str, ...], bounds: Mapping[str, Any]
+) -> dict[str, dict[str, int]]:
+    if not fields:
+        return {}
+    counts = ", ".join(f"count({_FIELDS[name]})" for name in fields)
+    rows = connection.execute(_FILLED.format(counts=counts), bounds).fetchall()
+    return {
+        name: {source: counted[place] for source, *counted in rows}
+        for place, name in enumerate(fields)
+    }
+
+
+def _needing(
+    connection: duckdb.DuckDBPyConnection,
+    scoring: Mapping[str, ScoringPolicy],
+    fields: tuple[str, ...],
+    mqls: int,
+    aged: Mapping[str, Any],
+) -> dict[str, float]:
+    needed = dict.fromkeys(fields, 0)
+    for version, name, score in connection.execute(_NEEDED, aged).fetchall():
+        if name in needed and version in scoring and score < scoring[version].mql_threshold:
+            needed[name] += 1
+    return {name: count / mqls for name, count in needed.items()} if mqls else {}
+
+
+def scores_and_rules(
+    connection: duckdb.DuckDBPyConnection, start: datetime, since: datetime, until: datetime
+) -> tuple[Sample, ...]:
+    """What people first seen from `since` to `until`, and those from `start` to `since`, scored at HORIZON_DAYS, and which rules they met by then."""
+    bounds = {"start": start, "since": since, "until": until, "horizon": HORIZON_DAYS}
+    rows = np.asarray(connection.execute(_SCORED, bounds).fetchall(), dtype=np.float64)
+    rows = rows.reshape(-1, 1 + len(_SCORES))
+    before, now = rows[rows[:, 0] == 0], rows[rows[:, 0] == 1]
+    people = (len(before), len(now))
+    scores = [
+        Sample(f"{name} score", before[:, place], now[:, place])
+        for place, name in enumerate(_SCORES, start=1)
+    ]
+    rules = [
+        Sample(
+            f"rule: {label}",
+            *(
+                {_MET_CELL: met, _NOT_MET_CELL: everybody - met}
+                for met, everybody in zip(by, people, strict=True)
+            ),
+        )
+        for _, label, *by in connection.execute(_MET, bounds).fetchall()
+    ]
+    return (*scores, *rules)
