@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.drift.diagnosis import Window
+from models.drift.diagnosis import Carried, Window
 from models.drift.distributions import Sample
 from models.policies.documents import ScoringPolicy
 
@@ -68,19 +69,25 @@ _FILLED = """
     where people.first_seen_at >= $start::timestamptz and people.first_seen_at < $until::timestamptz
     group by all
 """
-# What a person would have scored at the crossing without what a field of theirs gave.
-_NEEDED = """
+# What each field of a person gave at the crossing, beside the score.
+_CARRIED = """
     with mqls as (
         select mqls.* from marts.fct_mqls as mqls
         inner join marts.dim_people as people on mqls.person_id = people.person_id
         where mqls.crossing_number = 1 and people.first_seen_at >= $start::timestamptz and people.first_seen_at < $until::timestamptz
             and mqls.reached_at < people.first_seen_at + to_days($horizon)
+    ),
+    given as (
+        select mqls.mql_id, ledger.attribute, sum(ledger.points) as points
+        from mqls
+        inner join marts.fct_score_ledger as ledger
+            on mqls.person_id = ledger.person_id and mqls.scoring_version = ledger.scoring_version and ledger.entry_kind = 'fit'
+        group by all
     )
-    select mqls.scoring_version, ledger.attribute, mqls.score - sum(ledger.points) as score_without
-    from mqls
-    inner join marts.fct_score_ledger as ledger
-        on mqls.person_id = ledger.person_id and mqls.scoring_version = ledger.scoring_version and ledger.entry_kind = 'fit'
-    group by mqls.mql_id, mqls.scoring_version, ledger.attribute, mqls.score
+    select any_value(mqls.scoring_version), any_value(mqls.score),
+        list((given.attribute, given.points) order by given.attribute) filter (where given.attribute is not null)
+    from mqls left join given on mqls.mql_id = given.mql_id
+    group by mqls.mql_id
 """
 # Everybody at the same age, as points fade: what had counted by the end of their days.
 _COUNTED = """
@@ -142,18 +149,17 @@ def count_window(
     [(records, joined)] = connection.execute(_RECORDS, bounds).fetchall()
     leads = connection.execute(_LEADS, aged).fetchall()
     [(received, refused)] = connection.execute(_EVENTS, bounds).fetchall()
-    mqls = {source: count for source, _, count in leads}
     fields = _fields_of_rules(scoring)
     return Window(
         records=records,
         joined=joined,
         leads={source: count for source, count, _ in leads},
-        mqls=mqls,
+        mqls={source: count for source, _, count in leads},
         received=int(received),
         refused=int(refused),
         daily_records=tuple(count for (count,) in connection.execute(_DAILY, bounds).fetchall()),
         filled=_filled(connection, fields, bounds),
-        needing=_needing(connection, scoring, fields, sum(mqls.values()), aged),
+        carried=_carried(connection, scoring, aged),
     )
 
 
@@ -175,18 +181,17 @@ def _filled(
     }
 
 
-def _needing(
+def _carried(
     connection: duckdb.DuckDBPyConnection,
     scoring: Mapping[str, ScoringPolicy],
-    fields: tuple[str, ...],
-    mqls: int,
     aged: Mapping[str, Any],
-) -> dict[str, float]:
-    needed = dict.fromkeys(fields, 0)
-    for version, name, score in connection.execute(_NEEDED, aged).fetchall():
-        if name in needed and version in scoring and score < scoring[version].mql_threshold:
-            needed[name] += 1
-    return {name: count / mqls for name, count in needed.items()} if mqls else {}
+) -> tuple[tuple[Carried, int], ...]:
+    counted = Counter(
+        Carried(round(score - scoring[version].mql_threshold, 6), tuple(points or ()))
+        for version, score, points in connection.execute(_CARRIED, aged).fetchall()
+        if version in scoring
+    )
+    return tuple(sorted(counted.items(), key=lambda pair: (pair[0].above, pair[0].points)))
 
 
 def scores_and_rules(

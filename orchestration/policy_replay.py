@@ -9,9 +9,12 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingestion.contracts.picklists import picklists as in_use
+from ingestion.contracts.picklists import picklists_of
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.warehouse import connect
 from ingestion.settings import Settings
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
 
 # In the order in which one decides on what the one before has made; that is the order in which causes are told apart.
 ORDER = ("identity", "accounts", "consent", "scoring", "routing", "sync", "kpi")
+
+# What systems' own words mean: before all policies.
+MAPPING = "mapping"
 
 # A replay is compared by these, of leads since `since`.
 MEASURES = ("mqls", "succeeded", "failed", "undecided", "assigned", "sla_breaches", "pushes")
@@ -194,10 +200,12 @@ def replay(
     *,
     since: datetime,
     as_of: datetime | None = None,
+    mapping: Path | None = None,
     progress: Progress = lambda _: None,
 ) -> Replay:
     """Rebuild history with `chosen` (version by kind) in place of the versions that decide, one kind after the other, on a copy; of each what
-    is made of it, as the rest stays the same. `as_of`: default that of the warehouse where it is whole, otherwise now.
+    is made of it, as the rest stays the same. `mapping` is a folder of enumerations whose words of systems mean something else; it comes
+    first, as all else is decided on what they mean. `as_of`: default that of the warehouse where it is whole, otherwise now.
 
     The warehouse in use is locked for the time of the copy alone. Raises NOT_FOUND for a kind or version there is not, BAD_REQUEST where
     nothing would change, REPLAY_IMPOSSIBLE where there is no warehouse or no room for a copy.
@@ -207,7 +215,14 @@ def replay(
     steps = [
         kind for kind in ORDER if chosen.get(kind, policies.active[kind]) != policies.active[kind]
     ]
-    if not steps:
+    picklists = None if mapping is None else picklists_of(mapping)
+    if picklists == in_use():
+        raise HandoffError(
+            "BAD_REQUEST",
+            f"nothing would be different: the words in {mapping} mean what they mean now",
+            remedy="Change what a word of a system means in one of its files.",
+        )
+    if not steps and picklists is None:
         raise HandoffError(
             "BAD_REQUEST",
             "nothing would be different: "
@@ -223,7 +238,13 @@ def replay(
         if made != instant:
             _load(copy, policies, versions)
             transform(copy, as_of=instant, full_refresh=True, on_node=_told("as it was", progress))
-        states = [_state(copy, versions, since, instant)]
+        words, further = "in use", Row()
+        states = [_state(copy, {**versions, MAPPING: words}, since, instant)]
+        if mapping is not None:
+            words, further = mapping.name, {"picklists": picklists}
+            on_node = _told(f"with the words of {words}", progress)
+            transform(copy, as_of=instant, full_refresh=True, on_node=on_node, variables=further)
+            states.append(_state(copy, {**versions, MAPPING: words}, since, instant))
         for kind in steps:
             versions = {**versions, kind: chosen[kind]}
             _load(copy, policies, versions)
@@ -232,8 +253,9 @@ def replay(
                 [f"source:raw_policies.{kind}_*"],
                 as_of=instant,
                 on_node=_told(f"with {kind} {chosen[kind]}", progress),
+                variables=further,
             )
-            states.append(_state(copy, versions, since, instant))
+            states.append(_state(copy, {**versions, MAPPING: words}, since, instant))
     return Replay(
         since=since,
         as_of=instant,
@@ -241,7 +263,9 @@ def replay(
         after=states[-1],
         causes=tuple(
             _cause(kind, former, latter)
-            for kind, former, latter in zip(steps, states, states[1:], strict=False)
+            for kind, (former, latter) in zip(
+                [*([MAPPING] if mapping else []), *steps], pairwise(states), strict=True
+            )
         ),
         changes=tuple(changes(states[0], states[-1])),
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from ingestion import time_zones
@@ -197,12 +198,14 @@ def transform(
     scope: Scope = "everything",
     as_made: bool = False,
     on_node: Callable[[NodeResult], None] | None = None,
+    variables: Mapping[str, Any] = MappingProxyType({}),
 ) -> Transformed:
     """Bring the models of `scope` up to what has landed, touching only what changed; raises TRANSFORM_FAILED with dbt's own words.
 
     A full refresh, always of everything, is taken when asked for, on a new warehouse, when the active policies or the models changed, and
     when `as_of` lies before the last one: in each case rows outside the batch would come out differently. With `as_made` changed models
     wait for the rebuild beside (`orchestration.side_build`): the ones the warehouse was made with go on, as far as they are still known.
+    `variables` are further ones of dbt, for a copy: they are not noted.
     """
     started = time.monotonic()
     with _connect(settings) as connection:
@@ -236,8 +239,8 @@ def transform(
         is_whole = scope == "everything"
         models = table_models(parsed) if is_whole else decision_models(parsed)
         command = ["run", "--select", *_stale(parsed, models, news, is_whole=is_whole)]
-    variables = _variables(as_of, since, since_as_of)
-    nodes = _invoke(settings, [*command, "--vars", variables], on_node, parsed)
+    told_dbt = _variables(as_of, since, since_as_of, **variables)
+    nodes = _invoke(settings, [*command, "--vars", told_dbt], on_node, parsed)
     _require_made(nodes)
     seconds = time.monotonic() - started
     keep_models(settings, code_hash, parsed)
@@ -468,13 +471,14 @@ def rebuild_downstream(
     *,
     as_of: datetime,
     on_node: Callable[[NodeResult], None] | None = None,
+    variables: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Rebuild what is made of these sources (dbt selectors, `source:raw_policies.scoring_*`) from what stands, all of which must be of `as_of`;
     raises TRANSFORM_FAILED with dbt's own words. Nothing is noted: meant for a copy."""
     selected = [f"{source}+" for source in sources]
     nodes = _invoke(
         settings,
-        [*_REBUILD, "--select", *selected, "--vars", _variables(as_of)],
+        [*_REBUILD, "--select", *selected, "--vars", _variables(as_of, **variables)],
         on_node,
         manifest(settings),
     )

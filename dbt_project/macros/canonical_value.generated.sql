@@ -1,7 +1,7 @@
 {# Generated from ingestion/contracts/enums by `python -m ingestion.contracts.generate`; do not edit.
-   Our value of what a system's picklist says; null for a word the registry does not know. #}
+   Our value of what a system's picklist says; null for a word the registry does not know. The variable `picklists` tries other meanings. #}
 {% macro canonical_value(enum, system, column) -%}
-{%- set picklists = {
+{%- set picklists = var('picklists', none) or {
   "activity_type": {
     "hubspot": {
       "e_opened_email_v2": "email_open",

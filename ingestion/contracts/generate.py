@@ -19,9 +19,9 @@ from ingestion.contracts.columns import (
     raw_tables,
     table_columns,
 )
+from ingestion.contracts.picklists import picklists
 from ingestion.contracts.registry import (
     enum_document,
-    enum_names,
     enum_values,
     schema,
     table_version,
@@ -88,12 +88,11 @@ def derived_files() -> dict[str, str]:
 
 def _macro() -> str:
     """The picklists of the enum registry as one SQL expression: a system's own word becomes ours."""
-    picklists = {name: enum_document(name).get("systems", {}) for name in enum_names()}
-    known = orjson.dumps(picklists, option=orjson.OPT_INDENT_2).decode()
+    known = orjson.dumps(picklists(), option=orjson.OPT_INDENT_2).decode()
     return f"""{{# Generated from ingestion/contracts/enums by `{COMMAND}`; do not edit.
-   Our value of what a system's picklist says; null for a word the registry does not know. #}}
+   Our value of what a system's picklist says; null for a word the registry does not know. The variable `picklists` tries other meanings. #}}
 {{% macro canonical_value(enum, system, column) -%}}
-{{%- set picklists = {known} -%}}
+{{%- set picklists = var('picklists', none) or {known} -%}}
 case {{{{ column }}}}
     {{% for theirs, ours in picklists[enum][system].items() -%}}
     when '{{{{ theirs }}}}' then '{{{{ ours }}}}'

@@ -1,13 +1,22 @@
-"""The enumerations' mappings against the picklists a system has now; reads no system itself."""
+"""The enumerations' mappings of systems' words: those in use, those of a folder that tries others, and how they compare with the picklists a
+system has now; reads no system itself."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+import orjson
+
 from ingestion.connectors.picklist import Picklist
-from ingestion.contracts.registry import enum_document
+from ingestion.contracts.registry import enum_document, enum_names, enum_values
+from ingestion.errors.catalog import HandoffError
+
+Picklists = dict[str, dict[str, dict[str, str]]]
+"""Our value by enumeration, system and the system's own word."""
 
 Finding = Literal["unmapped", "inactive", "gone", "unreadable"]
 
@@ -34,6 +43,60 @@ class Mismatch:
     def as_dict(self) -> dict[str, Any]:
         """The mismatch as JSON values."""
         return {**asdict(self), "is_failure": self.is_failure}
+
+
+def picklists() -> Picklists:
+    """The mappings in use."""
+    return {name: enum_document(name).get("systems", {}) for name in enum_names()}
+
+
+def picklists_of(folder: Path) -> Picklists:
+    """The mappings in use, with those of the files in `folder` (named and written as in `ingestion/contracts/enums`; `systems` is read) in their
+    place. Raises NOT_FOUND for a file that is no enumeration's or a folder without any, ENUM_UNKNOWN for a word that would mean a value we do
+    not have."""
+    told = picklists()
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise HandoffError(
+            "NOT_FOUND",
+            f"{folder} has no enumeration (*.json)",
+            remedy="Copy ingestion/contracts/enums/<name>.json there and change what its words mean.",
+        )
+    for file in files:
+        if file.stem not in told:
+            near = difflib.get_close_matches(file.stem, told, n=1)
+            meant = f"; did you mean {near[0]}.json?" if near else ""
+            raise HandoffError(
+                "NOT_FOUND",
+                f"{file}: there is no enumeration '{file.stem}'{meant}",
+                remedy=f"Name one of {', '.join(told)}.",
+            )
+        systems = _systems(file)
+        for system, words in systems.items():
+            for word, ours in words.items():
+                if ours not in enum_values(file.stem):
+                    raise HandoffError(
+                        "ENUM_UNKNOWN",
+                        f"{file}: {system}'s {word!r} would mean {ours!r}, which {file.stem} does not have",
+                        remedy=f"Use one of {', '.join(enum_values(file.stem))}.",
+                    )
+        told[file.stem] = systems
+    return told
+
+
+def _systems(file: Path) -> dict[str, dict[str, str]]:
+    try:
+        systems: dict[str, dict[str, str]] = orjson.loads(file.read_bytes())["systems"]
+        pairs = [pair for words in systems.values() for pair in words.items()]
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise HandoffError(
+            "BAD_REQUEST",
+            f"{file} is no enumeration: {error}",
+            remedy='Write {"systems": {"hubspot": {"their word": "ours"}}}.',
+        ) from error
+    if not all(isinstance(ours, str) for _, ours in pairs):
+        raise HandoffError("BAD_REQUEST", f"{file}: a word means one value, a text")
+    return systems
 
 
 def mismatches(system: str, live: Sequence[Picklist]) -> list[Mismatch]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -30,11 +32,18 @@ _LEAST_LEFT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class Carried:
+    """How far an MQL was above the threshold when it reached it, and what each field of the person gave: points."""
+
+    above: float
+    points: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """What there was in one window. `records`: new records of people, of which `joined` turned out to be somebody known; `leads` and `mqls` by
     source: new people, and those of them who became MQLs in time; `received` and `refused`: events of senders; `daily_records`: records by day;
-    `filled`: by field a rule asks about and source, new people of whom it is known; `needing`: by field, the share 0..1 of MQLs that would be
-    none without it."""
+    `filled`: by field a rule asks about and source, new people of whom it is known; `carried`: MQLs by what carried them."""
 
     records: int
     joined: int
@@ -44,7 +53,7 @@ class Window:
     refused: int
     daily_records: tuple[int, ...] = ()
     filled: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    needing: Mapping[str, float] = field(default_factory=dict)
+    carried: tuple[tuple[Carried, int], ...] = ()
 
     @property
     def people(self) -> int:
@@ -157,14 +166,15 @@ def _causes(
     former = now.mql_count - (rules.only_now - rules.only_former if rules else 0)
     kept = _share(before.received - before.refused, before.received, 1.0)
     kept_now = _share(now.received - now.refused, now.received, 1.0)
-    with_all = former * (kept / kept_now if kept_now else 1.0) / _left_by_fields(before, now)
+    left = _left_by_fields(before, now) * (kept_now / kept if kept else 1.0)
+    expected = as_before * left
     return [
         ("volume", volume, *_volume_test(before, now)),
         ("identity", identity, *_identity_test(before, now)),
         ("source mix", mix, *_mix_test(before, now)),
-        ("schema", former - with_all, *_schema_test(before, now)),
+        ("schema", expected - as_before, *_schema_test(before, now)),
         ("rule version", float(now.mql_count - former), *_rules_test(rules)),
-        ("behaviour", with_all - as_before, *_behaviour_test(before, now, with_all, as_before)),
+        ("behaviour", former - expected, *_behaviour_test(before, now, former, expected)),
     ]
 
 
@@ -202,13 +212,32 @@ def _identity_test(before: Window, now: Window) -> tuple[float | None, str]:
 
 
 def _left_by_fields(before: Window, now: Window) -> float:
-    """Share of the MQLs of before that would be left with fields known of as many people as now, each as if by itself."""
-    left = 1.0
-    for name, needed in before.needing.items():
-        expected = _filled_as_before(before, now, name)
-        if expected:
-            left *= 1 - needed * (1 - sum(now.filled.get(name, {}).values()) / expected)
-    return max(left, _LEAST_LEFT)
+    """Share of the MQLs of before that there would be if each field were known of as few people, or as many, as now, whoever they are."""
+    total = sum(count for _, count in before.carried)
+    lost: dict[str, float] = {}
+    for name, given in now.filled.items():
+        if expected := _filled_as_before(before, now, name):
+            lost[name] = 1 - sum(given.values()) / expected
+    if not total or not lost:
+        return 1.0
+    left = sum(count * _still_above(each, lost) for each, count in before.carried)
+    return max(left / total, _LEAST_LEFT)
+
+
+def _still_above(carried: Carried, lost: Mapping[str, float]) -> float:
+    """Chance that what is left of the points is enough, each field being lost by itself; of fields that more have now, more than one."""
+    held = [(points, lost[name]) for name, points in carried.points if name in lost and points > 0]
+    chance = 0.0
+    for taken in product((False, True), repeat=len(held)):
+        if (
+            sum(points for (points, _), is_taken in zip(held, taken, strict=True) if is_taken)
+            <= carried.above
+        ):
+            chance += prod(
+                share if is_taken else 1 - share
+                for (_, share), is_taken in zip(held, taken, strict=True)
+            )
+    return chance
 
 
 def _filled_as_before(before: Window, now: Window, name: str) -> float:
@@ -295,16 +324,16 @@ def _largest_move(sources: list[str], counts: np.ndarray) -> str:
 
 
 def _behaviour_test(
-    before: Window, now: Window, with_all: float, as_before: float
+    before: Window, now: Window, former: float, expected: float
 ) -> tuple[float | None, str]:
     """Against what the people of now would have done as those of before did, source by source."""
     told = (
-        f"{_share(as_before, now.people):.1%} of these people would have become MQLs as before, "
-        f"{_share(with_all, now.people):.1%} did, other rules, refused events and empty fields aside"
+        f"{_share(expected, now.people):.1%} of these people would have become MQLs as before, by as many events and fields as there "
+        f"are; {_share(former, now.people):.1%} did, other rules aside"
     )
-    expected = round(_share(as_before, now.people) * before.people)
-    found = min(now.people, max(0, round(with_all)))
-    return _fisher(min(expected, before.people), before.people, found, now.people), told
+    of_before = round(_share(expected, now.people) * before.people)
+    found = min(now.people, max(0, round(former)))
+    return _fisher(min(of_before, before.people), before.people, found, now.people), told
 
 
 def _fisher(part: int, whole: int, other_part: int, other_whole: int) -> float | None:

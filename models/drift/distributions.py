@@ -59,7 +59,7 @@ def compare(
     """Compare every subject; `alarm_rate` is of all together (Bonferroni). P-values come from drawing both samples anew from what they have
     together, so they hold for samples of any size; where either is smaller than `minimum_sample` there is none."""
     each = alarm_rate / max(1, len(samples))
-    most = math.ceil(4 / each)
+    most = math.ceil(10 / each)
     return tuple(_shift(sample, minimum_sample, each, most) for sample in samples)
 
 

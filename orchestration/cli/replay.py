@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 from orchestration.cli.output import EXIT_CHECKS, AsJson, instant_of, print_json
 
@@ -14,17 +16,25 @@ if TYPE_CHECKING:
 
 
 def replay(
+    since: Annotated[
+        str, typer.Option(metavar="INSTANT", help="Compare leads since this instant (ISO 8601).")
+    ],
     policy: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--policy",
             metavar="KIND=VERSION",
             help="Version to try, e.g. scoring=v2; may be given several times: scoring, routing, identity, accounts, consent, sync, kpi.",
         ),
-    ],
-    since: Annotated[
-        str, typer.Option(metavar="INSTANT", help="Compare leads since this instant (ISO 8601).")
-    ],
+    ] = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Folder of enumerations (as in ingestion/contracts/enums) in which words of systems mean something else.",
+        ),
+    ] = None,
     as_of: Annotated[
         str | None,
         typer.Option(
@@ -48,7 +58,7 @@ def replay(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild history as it would have been under other versions, and show what is different: leads gained, lost and moved, what became of them,
+    """Rebuild history as it would have been under other versions, or with other meanings of systems' words, and show what is different: leads gained, lost and moved, what became of them,
     owners' workload, late first touches, and what the CRM would be sent.
 
     Works on a copy of the warehouse; nothing is changed, and nothing is sent. Every difference is split by policy, in the order in which they
@@ -62,12 +72,25 @@ def replay(
     from orchestration.replay_page import write_page
 
     settings = Settings()
-    chosen = parsed_choices(policy)
+    chosen = parsed_choices(policy or [])
+    if not chosen and mapping is None:
+        raise HandoffError(
+            "BAD_REQUEST",
+            "nothing to try",
+            remedy="Name a version (--policy scoring=v2) or a folder with other meanings of systems' words (--mapping enums).",
+        )
     instant = instant_of(since, "--since")
     assert instant is not None
     with stages(quiet=as_json) as say, listening(say):
-        told = replayed(settings, chosen, since=instant, as_of=instant_of(as_of), progress=say)
-    named = "-".join(f"{kind}-{version}" for kind, version in sorted(chosen.items()))
+        told = replayed(
+            settings,
+            chosen,
+            since=instant,
+            as_of=instant_of(as_of),
+            mapping=mapping,
+            progress=say,
+        )
+    named = "-".join(f"{cause.kind}-{cause.version}" for cause in told.causes)
     path = pages_folder(settings) / f"{named}-{told.as_of:%Y%m%dT%H%M%S}.html"
     write_page(path, told)
     limits = {"lost": max_lost, "gained": max_gained, "moved": max_moved}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +17,11 @@ from typer.testing import CliRunner
 from models.policies.load import POLICY_FOLDER
 from orchestration.cli.app import app
 from orchestration.drift import find_drift
-from orchestration.drift_page import verdict
-from orchestration.drift_windows import HORIZON_DAYS
-from orchestration.serving import publish
+from orchestration.drift_expectations import judge_calibration, judge_causes, judge_shifts
+from orchestration.drift_page import verdict, write_page
+from orchestration.drift_windows import HORIZON_DAYS, scores_and_rules
+from orchestration.lead_model_versions import Live
+from orchestration.serving import open_serving, publish
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 DAYS = 14
@@ -84,6 +88,85 @@ def test_what_is_counted_is_what_there_was(company: Any) -> None:
     assert found.since == START + timedelta(days=DAYS)
     assert found.diagnosis.first is None
     assert verdict(found) == "Nothing is more than chance."
+
+
+def test_what_people_score_at_an_age_is_what_they_scored_then(company: Any) -> None:
+    """Against the score table of a warehouse that stands at that instant, for people who were all first seen together."""
+    with contextlib.closing(open_serving(company.settings)) as serving:
+        first = START + timedelta(hours=1)
+        [engagement, fit, total, *rules] = scores_and_rules(
+            serving, START, first, first + timedelta(minutes=1)
+        )
+    company.transform(first + timedelta(days=HORIZON_DAYS), full_refresh=True)
+    told = company.rows(
+        "select engagement_score, fit_score, total_score from marts.fct_scores inner join marts.dim_people using (person_id) "
+        f"where first_seen_at = '{first}' order by all"
+    )
+    met = company.rows(
+        "select label, count(distinct person_id) from marts.fct_score_ledger inner join marts.dim_people using (person_id) "
+        f"where first_seen_at = '{first}' and occurred_at <= '{first + timedelta(days=HORIZON_DAYS)}' group by label"
+    )
+    company.transform(AS_OF, full_refresh=True)
+    assert len(told) == 1 and told[0][2] > 0
+    assert [sample.now[0] for sample in (engagement, fit, total)] == pytest.approx(
+        told[0], abs=2e-6
+    )
+    assert {sample.subject: sample.now["met by"] for sample in rules} == {
+        f"rule: {label}": count for label, count in met
+    }
+
+
+def test_a_field_that_comes_no_more_is_named_and_what_it_moved_is_shown(
+    company: Any, tmp_path: Path
+) -> None:
+    """From the second window on sales' form says no more what somebody does, so that asking for sales is not enough."""
+    home = tmp_path / "home"
+    shutil.copytree(company.settings.home, home)
+    other = type(company)(company.settings.model_copy(update={"home": home}))
+    emptied = [
+        other.event("contact", {"system": "web", "record_id": f"{day}-{number}", "job_title": None, "country": None}, START + timedelta(days=day, hours=1 + number, minutes=1))
+        for day in range(DAYS, 2 * DAYS) for number in range(EACH_DAY)
+    ]  # fmt: skip
+    other.append(emptied)
+    other.transform(AS_OF + timedelta(minutes=1))
+    publish(other.settings)
+    found = find_drift(other.settings, days=DAYS, as_of=AS_OF, with_replay=False)
+    assert found.now.mql_count == 0 < found.before.mql_count
+    assert found.diagnosis.first == "schema"
+    parts = {part.cause: part for part in found.diagnosis.parts}
+    assert (
+        "'job_title' was known of 100.0% of people of these sources, and is of 0.0%"
+        in parts["schema"].evidence
+    )
+    assert parts["schema"].mqls == pytest.approx(-found.before.mql_count, rel=0.1)
+    assert "fit score" in {shift.subject for shift in found.moved}
+    assert "engagement score" not in {shift.subject for shift in found.moved}
+    causes = judge_causes(found.diagnosis, "marts.fct_mqls")
+    assert not causes.success
+    assert not judge_shifts(found.people, "marts.fct_scores").success
+    page = tmp_path / "drift.html"
+    write_page(page, found)
+    assert "fit score" in page.read_text() and "job_title" in page.read_text()
+
+
+def test_nothing_is_judged_as_moved_while_nothing_has(company: Any) -> None:
+    found = find_drift(company.settings, days=DAYS, as_of=AS_OF)
+    assert found.moved == ()
+    assert len(found.people) > 5 and found.model == ()
+    for result in (
+        judge_causes(found.diagnosis, "marts.fct_mqls"),
+        judge_shifts(found.people, "marts.fct_scores"),
+        judge_shifts((), "marts.fct_mql_outcomes"),
+        judge_calibration(None, "marts.fct_mql_outcomes"),
+    ):
+        assert result.success and not result.warnings, result.suite
+    # And a model that expects twice what happens is.
+    live = Live(cases=200, positives=20, predicted=0.2, actual=0.1, low=0.066, high=0.149, auc=None)
+    told = judge_calibration(live, "marts.fct_mql_outcomes")
+    assert told.success
+    assert [warning.message for warning in told.warnings] == [
+        "actual_high is not less than expected: broken by 1 of 1 rows"
+    ]
 
 
 def test_another_version_is_named_and_its_part_is_exact(company: Any) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from ingestion.connectors.extracted import Extracted
+from ingestion.contracts.registry import enum_document
 from ingestion.errors.catalog import HandoffError
 from models.policies.load import POLICY_FOLDER
 from orchestration.cli.app import app
@@ -241,3 +243,85 @@ def test_what_cannot_be_replayed_is_refused_at_once(
     assert error.value.code == code
     with pytest.raises(HandoffError, match="'scoring' names no version"):
         parsed_choices(["scoring"])
+
+
+def with_other_words(folder: Path, **meanings: str) -> Path:
+    """A folder in which words of Salesforce's lead status mean something else."""
+    told = enum_document("lifecycle_stage")
+    words = {**told["systems"]["salesforce"], **meanings}
+    folder.mkdir()
+    (folder / "lifecycle_stage.json").write_text(
+        json.dumps({**told, "systems": {**told["systems"], "salesforce": words}})
+    )
+    return folder
+
+
+def test_other_meanings_of_a_systems_words_are_a_cause_of_their_own(
+    company: Any, tmp_path: Path
+) -> None:
+    """Sales works two more leads, by a word that means 'accepted'. If it meant 'inquiry', they would not have been taken up."""
+    home = tmp_path / "home"
+    shutil.copytree(company.settings.home, home)
+    other = type(company)(company.settings.model_copy(update={"home": home}))
+    leads = []
+    for number, day, status in ((5, 6, "New"), (5, 8, "Working"), (6, 7, "New"), (6, 9, "Working")):
+        at = (START + timedelta(days=day)).isoformat()
+        payload = {
+            "Id": f"00Q5g00000000{number}AEAA",
+            "SystemModstamp": at,
+            "CreatedDate": at,
+            "LastName": "Weber",
+            "Company": "Acme",
+            "Email": f"asks{number}@firm-asks{number}.example.com",
+            "Status": status,
+        }
+        leads.append(Extracted(payload["Id"], datetime.fromisoformat(at), False, payload))
+    other.poll("salesforce", {"leads": leads}, AS_OF)
+    other.transform(AS_OF)
+    before = other.snapshot("marts")
+    folder = with_other_words(tmp_path / "words", Working="inquiry")
+    told = replay(other.settings, {"scoring": "v2"}, since=START, as_of=AS_OF, mapping=folder)
+    assert other.snapshot("marts") == before
+    assert [(cause.kind, cause.former, cause.version) for cause in told.causes] == [
+        ("mapping", "in use", "words"),
+        ("scoring", "v1", "v2"),
+    ]
+    words, rules = told.causes
+    assert words.differences["succeeded"] == -2
+    assert words.differences["mqls"] == 0 and rules.differences["succeeded"] == 0
+    for name in MEASURES:
+        assert told.after.measure(name) - told.before.measure(name) == sum(
+            cause.differences[name] for cause in told.causes
+        )
+    assert "mapping words" in replay_page(told)
+    # With the same words nothing but the policy is different.
+    rules_alone = replay(other.settings, {"scoring": "v2"}, since=START, as_of=AS_OF)
+    assert [cause.kind for cause in rules_alone.causes] == ["scoring"]
+    assert rules_alone.after.measure("succeeded") == told.before.measure("succeeded")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "words"),
+    [
+        (None, "", "NOT_FOUND", "has no enumeration"),
+        ("lifecycle_stages.json", "{}", "NOT_FOUND", "did you mean lifecycle_stage.json?"),
+        ("lifecycle_stage.json", "[1]", "BAD_REQUEST", "is no enumeration"),
+        ("lifecycle_stage.json", '{"systems": {"salesforce": {"New": "brand new"}}}', "ENUM_UNKNOWN", "'brand new'"),
+        ("lifecycle_stage.json", None, "BAD_REQUEST", "mean what they mean now"),
+    ],
+)  # fmt: skip
+def test_words_that_cannot_be_tried_are_refused_at_once(
+    company: Any, tmp_path: Path, name: str | None, content: str | None, code: str, words: str
+) -> None:
+    if content is None:
+        folder = with_other_words(tmp_path / "words")
+    else:
+        folder = tmp_path / "words"
+        folder.mkdir()
+        if name:
+            (folder / name).write_text(content)
+    with pytest.raises(HandoffError) as refused:
+        replay(company.settings, {}, since=START, mapping=folder)
+    assert refused.value.code == code
+    assert words in refused.value.message
+    assert refused.value.remedy

@@ -15,9 +15,12 @@ import pytest
 from typer.testing import CliRunner
 
 from ingestion.errors.catalog import HandoffError
+from models.drift.distributions import compare
 from models.policies.load import POLICY_FOLDER, load_policies
 from models.scoring.artefact import model_path, read_model
 from orchestration.cli.app import app
+from orchestration.drift_expectations import judge_shifts
+from orchestration.drift_model import inputs_of_model
 from orchestration.lead_model_versions import (
     lead_policies,
     model_versions,
@@ -26,7 +29,7 @@ from orchestration.lead_model_versions import (
     waiting_challenger,
 )
 from orchestration.lead_models import train_model
-from orchestration.serving import publish
+from orchestration.serving import open_serving, publish
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 AS_OF = datetime(2026, 6, 1, tzinfo=UTC)
@@ -326,6 +329,45 @@ def test_it_says_when_what_happens_is_not_what_it_expects(trained: Any) -> None:
     said = run_handoff(trained, "models")
     assert said.exit_code == 0
     assert "counts" in said.output and "predicted" in said.output
+
+
+def test_leads_unlike_those_it_learned_from_are_seen(trained: Any, tmp_path: Path) -> None:
+    """All come from the webinar now; what else the model looks at is as it was."""
+    home = tmp_path / "home"
+    shutil.copytree(trained.settings.home, home)
+    policies = policies_with(tmp_path / "policies", learn_from="mqls")
+    other = type(trained)(trained.settings.model_copy(update={"home": home, "policies": policies}))
+    other.rows("delete from ops.policies_used where kind = 'model'")
+    train_model(other.settings, "v1", as_of=AS_OF)
+    first = 2 * PEOPLE
+    other.append(events(other, shares={"webinar": 0.6}, first=first, seed=4))
+    as_of = START + timedelta(hours=6 * (first + PEOPLE))
+    other.transform(as_of)
+    publish(other.settings)
+    told = {}
+    for since in (as_of - timedelta(days=40), as_of):
+        with contextlib.closing(open_serving(other.settings)) as serving:
+            samples = inputs_of_model(serving, lead_policies(other.settings), since, as_of)
+        told[since] = {shift.subject: shift for shift in compare(samples)}
+    seen, nobody = told.values()
+    assert seen.keys() == {
+        "probability",
+        "feature: First source",
+        "feature: Plan they're on",
+        "feature: Forms",
+    }
+    assert {name for name, shift in seen.items() if shift.beyond_chance > 0.25} == {
+        "probability",
+        "feature: First source",
+    }
+    assert {name for name, shift in seen.items() if shift.is_significant} == {
+        "probability",
+        "feature: First source",
+    }
+    assert "now 100.0%" in seen["feature: First source"].evidence
+    assert not judge_shifts(list(seen.values()), "marts.fct_mql_outcomes").success
+    assert all(shift.p_value is None for shift in nobody.values())
+    assert judge_shifts(list(nobody.values()), "marts.fct_mql_outcomes").success
 
 
 def test_with_too_little_nothing_is_written_and_the_rules_decide(
