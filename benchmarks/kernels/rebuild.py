@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks import worlds
 from benchmarks.measure import Kernel, Measurement, seconds_of
+from benchmarks.plain_scores import one_pass
 from benchmarks.rebuilding import DBT, Rebuilt, rebuild
 
 # A smaller world tells less about growth than about starting dbt.
@@ -203,41 +204,8 @@ def _components(connection: Any) -> float:
 
 
 def _scores(connection: Any) -> float:
-    """Every score in one pass of filtered aggregates, no ledger between: what an analyst would write
-    who has to explain nothing. The same scores come out, or it would be no floor."""
-    rules = [
-        dict(zip(("id", "type", "url", "form", "campaign", "points", "cap", "life", "once"), row, strict=True))
-        for row in connection.execute(
-            "select rule_id, activity_type, url_pattern, form_pattern, campaign_pattern, points, cap,"
-            " half_life_days, once from raw_policies.scoring_rules"
-            " where is_active and kind = 'engagement'"
-        ).fetchall()
-    ]  # fmt: skip
-    as_of = f"timestamptz '{worlds.AS_OF.isoformat()}'"
-    sums = []
-    for rule in rules:
-        matches = [f"activity_type = '{rule['type']}'"]
-        for column, name in (("url", "url"), ("form_id", "form"), ("campaign_id", "campaign")):
-            if rule[name]:
-                matches.append(f"regexp_matches({column}, '{rule[name]}')")
-        points = f"{rule['points']}"
-        if rule["life"]:
-            points += f" * pow(0.5, (epoch_us({as_of}) - epoch_us(occurred_at)) / 86.4e9 / {rule['life']})"
-        kind = "max" if rule["once"] else "sum"
-        total = f"coalesce({kind}({points}) filter (where {' and '.join(matches)}), 0)"
-        sums.append(f"least({total}, {rule['cap']})" if rule["cap"] else total)
-    query = (
-        "create table floor.scores as"
-        " with engagement as ("
-        f"select person_id, {' + '.join(sums)} as engagement_score"
-        " from marts.fct_activities group by person_id),"
-        f" fit as (select person_id, {_fit(connection)} as fit_score from marts.dim_people"
-        " left join intermediate.int_accounts__grouped as accounts using (account_id))"
-        " select person_id, coalesce(engagement_score, 0) as engagement_score, fit_score,"
-        " least(coalesce(engagement_score, 0) + fit_score, versions.total_cap) as total_score"
-        " from fit left join engagement using (person_id)"
-        " cross join (from raw_policies.scoring_versions where is_active) as versions"
-    )
+    """Every score in one pass, no ledger between. The same scores come out, or it would be no floor."""
+    query = f"create table floor.scores as {one_pass(connection, worlds.AS_OF)}"
 
     def score() -> None:
         connection.execute(query)
@@ -252,33 +220,6 @@ def _scores(connection: Any) -> float:
     if wrong:
         raise AssertionError(f"{wrong} scores differ from those of one pass")
     return seconds
-
-
-def _fit(connection: Any) -> str:
-    """Fit points of a person as one expression of SQL."""
-    import json
-
-    values = {"email_domain": "split_part(lower(email), '@', 2)"} | {
-        column: f"accounts.{column}" for column in ("industry", "employee_count", "annual_revenue_usd")
-    } | {column: f"dim_people.{column}" for column in ("country", "region")}  # fmt: skip
-    cases = []
-    for attribute, operator, value, points in connection.execute(
-        "select attribute, operator, value, points from raw_policies.scoring_rules"
-        " where is_active and kind = 'fit'"
-    ).fetchall():
-        column = values.get(attribute, attribute)
-        listed = (
-            ", ".join(f"'{one.lower()}'" for one in json.loads(value)) if operator == "in" else ""
-        )
-        test = {
-            "equals": f"lower({column}) = lower('{value}')",
-            "in": f"lower({column}) in ({listed})",
-            "matches": f"regexp_matches({column}, '{value}')",
-            "at_least": f"try_cast({column} as double) >= {value}",
-            "present": f"{column} is not null",
-        }[operator]
-        cases.append(f"case when {test} then {points} else 0 end")
-    return " + ".join(cases)
 
 
 def _mqls(connection: Any) -> float:

@@ -160,16 +160,53 @@ companies_told as (
     {% endfor %}
 ),
 
+-- Apart from the joins, which would ask for the host of each pair again.
+sites as materialized (
+    select
+        *,
+        {{ host_of('domain') }} as host,
+    from companies_told
+),
+
+mailboxes as materialized (
+    select distinct
+        example_id,
+        instant,
+        {{ host_of("split_part(email, '@', -1)") }} as host,
+    from states
+),
+
 hosts as materialized (
     select
         host,
         {{ company_domain('host') }} as company_domain,
     from (
-        select {{ host_of('domain') }} as host from companies_told
+        select host from sites
         union
-        select {{ host_of("split_part(email, '@', -1)") }} as host from states
+        select host from mailboxes
     )
     where host is not null
+),
+
+sites_of_domains as materialized (
+    select
+        hosts.company_domain,
+        sites.system,
+        sites.record_id,
+        sites.known_at,
+    from sites
+    inner join hosts on sites.host = hosts.host
+    where hosts.company_domain is not null
+),
+
+domains_of_mailboxes as materialized (
+    select distinct
+        mailboxes.example_id,
+        mailboxes.instant,
+        hosts.company_domain,
+    from mailboxes
+    inner join hosts on mailboxes.host = hosts.host
+    where hosts.company_domain is not null
 ),
 
 companies_found as (
@@ -183,14 +220,12 @@ companies_found as (
         on states.system = told.system and states.account_record_id = told.record_id and told.known_at <= states.instant
     union
     select distinct
-        states.example_id,
-        states.instant,
-        told.system,
-        told.record_id,
-    from states
-    inner join hosts as mailboxes on {{ host_of("split_part(states.email, '@', -1)") }} = mailboxes.host
-    inner join hosts as sites on mailboxes.company_domain = sites.company_domain
-    inner join companies_told as told on sites.host = {{ host_of('told.domain') }} and told.known_at <= states.instant
+        domains.example_id,
+        domains.instant,
+        sites.system,
+        sites.record_id,
+    from domains_of_mailboxes as domains
+    inner join sites_of_domains as sites on domains.company_domain = sites.company_domain and sites.known_at <= domains.instant
 ),
 
 companies_then as (
