@@ -73,7 +73,7 @@ def run(size: int, folder: Path) -> list[Measurement]:
 
 def _same_policies(folder: Path) -> Path:
     """The project's policies without what the peers do not do: consent withholds no points, and
-    people have the account of their domain, not of their company's name."""
+    people have the account of their domain, not of their company's name, and of several the one known for longest."""
     from models.policies.load import POLICY_FOLDER
 
     ignored = shutil.ignore_patterns("*.py", "__pycache__", "schemas")
@@ -82,8 +82,10 @@ def _same_policies(folder: Path) -> Path:
     before, _, rest = consent.read_text(encoding="utf-8").partition("\nscores:\n")
     consent.write_text(f"{before}\n{rest[rest.index('serving:') :]}", encoding="utf-8")
     text = accounts.read_text(encoding="utf-8")
-    wanted = "match: [exact_domain]"
-    accounts.write_text(re.sub(r"(?m)^match: .*$", wanted, text), encoding="utf-8")
+    text = re.sub(r"(?m)^match: .*$", "match: [exact_domain]", text)
+    # What the peers know of an account: of several domains of a person the account known for longest counts.
+    text = re.sub(r"(?m)^tie_breaks:\n.*$", "tie_breaks: [oldest]", text)
+    accounts.write_text(text, encoding="utf-8")
     return folder
 
 

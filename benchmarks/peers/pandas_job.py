@@ -242,25 +242,30 @@ def _identifiers(
 
 
 def _people(records: pd.DataFrame, accounts: pd.DataFrame, job: Job) -> pd.DataFrame:
-    """Persons with what is known best of each: by the system's priority, then the newest."""
+    """Persons with what is known best of each: by the system's priority, then the newest; of accounts the one known for longest."""
     companies = accounts.sort_values(["occurred_at", "seq"])
     companies["domain"] = companies["domain"].str.strip().str.lower()
     companies = companies[~companies["domain"].isin(job.free_mail)]
-    companies = companies.groupby("domain").last()[
-        ["industry", "employee_count", "annual_revenue_usd"]
-    ]
+    by_domain = companies.groupby("domain")
+    known_since = by_domain["seq"].min()
+    companies = by_domain.last()[["industry", "employee_count", "annual_revenue_usd"]]
     records["own_email"] = records["email"].fillna(records["typed"])
     domain = records["own_email"].str.lower().str.split("@", n=1).str[1]
     records["account"] = domain.where(domain.isin(companies.index))
     records["valid_from"] = records["created_at"].fillna(records["first_received_at"])
     records["priority"] = records["system"].map(job.priorities).fillna(1_000)
     records["changed_at"] = records["occurred_at"].fillna(records["valid_from"])
+    # An address that several may read is nobody's own while there is another.
+    shared = records["own_email"].str.lower().str.split("@", n=1).str[0].isin(job.shared_mailboxes)
+    records["unshared_email"] = records["own_email"].where(~shared)
     best = records.sort_values(["priority", "changed_at"], ascending=[True, False]).groupby(
         "person"
     )
-    people = best[
-        ["own_email", "country", "region", "company", "job_title", "latest_source", "account"]
-    ].first()
+    people = best[["country", "region", "company", "job_title", "latest_source"]].first()
+    addresses = best[["unshared_email", "own_email"]].first()
+    people["own_email"] = addresses["unshared_email"].fillna(addresses["own_email"])
+    records["known_since"] = records["account"].map(known_since)
+    people["account"] = records.sort_values("known_since").groupby("person")["account"].first()
     first = records.sort_values("valid_from").groupby("person")
     people["original_source"] = first["original_source"].first()
     people["first_seen_at"] = first["valid_from"].min()

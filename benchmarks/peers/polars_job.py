@@ -220,16 +220,16 @@ def _links(records: pl.DataFrame, merges: pl.DataFrame, job: Job) -> tuple[Any, 
 
 
 def _people(records: pl.DataFrame, accounts: pl.LazyFrame, job: Job) -> pl.DataFrame:
-    """Persons with what is known best of each: by the system's priority, then the newest."""
+    """Persons with what is known best of each: by the system's priority, then the newest; of accounts the one known for longest."""
     company = ["industry", "employee_count", "annual_revenue_usd"]
     companies = (
         accounts.sort("occurred_at", "seq")
         .with_columns(account=pl.col("domain").str.strip_chars().str.to_lowercase())
         .filter(~pl.col("account").is_in(job.free_mail))
         .group_by("account")
-        .agg(pl.col(*company).drop_nulls().last())
+        .agg(pl.col(*company).drop_nulls().last(), known_since=pl.col("seq").min())
     )
-    best = ["own_email", "country", "region", "company", "job_title", "latest_source", "account"]
+    best = ["country", "region", "company", "job_title", "latest_source"]
     ranked = (
         records.lazy()
         .with_columns(
@@ -245,8 +245,13 @@ def _people(records: pl.DataFrame, accounts: pl.LazyFrame, job: Job) -> pl.DataF
             .str.to_lowercase()
             .str.split("@")
             .list.get(1, null_on_oob=True),
+            is_shared=pl.col("own_email")
+            .str.to_lowercase()
+            .str.split("@")
+            .list.get(0)
+            .is_in(job.shared_mailboxes),
         )
-        .join(companies.select("account", domain="account"), on="domain", how="left")
+        .join(companies.select("account", "known_since", domain="account"), on="domain", how="left")
     )
     order = ["priority", "changed_at"]
     people: pl.DataFrame = (
@@ -254,6 +259,12 @@ def _people(records: pl.DataFrame, accounts: pl.LazyFrame, job: Job) -> pl.DataF
         .group_by("person")
         .agg(
             pl.col(*best).drop_nulls().first(),
+            # An address that several may read is nobody's own while there is another.
+            own_email=pl.coalesce(
+                pl.col("own_email").filter(~pl.col("is_shared")).drop_nulls().first(),
+                pl.col("own_email").drop_nulls().first(),
+            ),
+            account=pl.col("account").sort_by("known_since").drop_nulls().first(),
             original_source=pl.col("original_source").sort_by("valid_from").drop_nulls().first(),
             at=pl.col("valid_from").min().cast(pl.Int64),
         )
