@@ -15,6 +15,11 @@ with people as (
     {{ looked_up() }}
 ),
 
+policy as (
+    select version from {{ source('raw_policies', 'policy_versions') }}
+    where is_active and kind = 'accounts'
+),
+
 candidates as (
     select
         person_id,
@@ -49,4 +54,6 @@ select
     rank,
     candidate_count,
     rank = 1 as is_chosen,
+    policy.version as policy_version,
 from candidates
+cross join policy

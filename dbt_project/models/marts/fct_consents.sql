@@ -318,6 +318,12 @@ placed as (
     left join granted_anew on renewed.consent_record_id = granted_anew.consent_record_id
 ),
 
+-- What was stated is nobody's decision; what it means is this version's.
+policy as (
+    select version from {{ source('raw_policies', 'policy_versions') }}
+    where is_active and kind = 'consent'
+),
+
 standing as (
     select
         *,
@@ -349,4 +355,6 @@ select
     received_at,
     superseded_at,
     expires_at,
+    policy.version as policy_version,
 from standing
+cross join policy

@@ -2,7 +2,14 @@
 
 -- What a version of the lead model learns from, made when `handoff train` asks for it (variable `lead_model`), and dropped after: every
 -- lead that has had its time, what was known of it then, and what became of it.
-{% set nothing = {'features': [], 'learn_from': 'mqls', 'outcome': 'accepted', 'silence': 'failure', 'within_days': 30, 'imported_before': none} %}
+{% set nothing = {
+    'features': [],
+    'learn_from': 'mqls',
+    'outcome': 'accepted',
+    'silence': 'failure',
+    'within_days': 30,
+    'imported_before': none,
+} %}
 {% set model = var('lead_model') or nothing %}
 {% set asked %}
 {% if model['learn_from'] == 'mqls' %}
@@ -38,6 +45,4 @@ from features
 left join outcomes on features.example_id = outcomes.example_id
 where
     features.instant + to_seconds(86400 * {{ model['within_days'] }}) <= {{ as_of() }}
-    {% if model['silence'] == 'unknown' %}
-    and coalesce(outcomes.succeeded_at, outcomes.rejected_at) is not null
-    {% endif %}
+    and ('{{ model["silence"] }}' = 'failure' or coalesce(outcomes.succeeded_at, outcomes.rejected_at) is not null)
