@@ -167,7 +167,8 @@ def _moved_cell(cells: list[str], counts: NDArray[np.int64]) -> str:
     if not cells or counts.sum(axis=1).min() == 0:
         return "nothing in one of the samples"
     shares = counts / counts.sum(axis=1, keepdims=True)
-    place = int(np.abs(shares[1] - shares[0]).argmax())
+    # Of two cells the first, whatever the last digits say.
+    place = int(np.abs(shares[1] - shares[0]).round(9).argmax())
     return f"{cells[place] or 'not said'}: {shares[0, place]:.1%}, now {shares[1, place]:.1%}"
 
 
