@@ -12,7 +12,6 @@ import argparse
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from models.policies.load import POLICY_FOLDER
+from models.policies.load import copy_policies
 
 START = datetime(2015, 1, 1, tzinfo=UTC)
 STEP = timedelta(hours=1)
@@ -97,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _train(name: str, folder: Path, scratch: Path) -> dict[str, Any]:
     policies = scratch / "policies"
-    shutil.copytree(POLICY_FOLDER, policies, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    copy_policies(policies)
     handoff = _Handoff(scratch / "home", policies)
     if name == "olist":
         (policies / "model" / "v1.yml").write_text(_policy("won", 0.3, 400, [

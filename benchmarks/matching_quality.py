@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.matching_data import POLICIES, SETS, write_events
-from models.policies.load import POLICY_FOLDER
+from models.policies.load import copy_policies
 
 AS_OF = "2026-06-01T00:00:00Z"
 
@@ -79,7 +79,7 @@ def _sets(clusters: Mapping[str, str]) -> set[frozenset[str]]:
 def ours(name: str, folder: Path, home: Path) -> tuple[dict[str, str], dict[str, str]]:
     """Cluster of each record as the product says it, and the truth."""
     policies = home / "policies"
-    shutil.copytree(POLICY_FOLDER, policies, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    copy_policies(policies)
     shutil.copy(POLICIES / f"{name}.yml", policies / "identity" / "v2.yml")
     events = home / "events.jsonl"
     truth = write_events(name, folder, events)

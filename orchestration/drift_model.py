@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.drift.distributions import Sample
+from models.drift.distributions import Sample, subjects
 from models.policies.lead_model import ModelPolicy
 from models.policies.load import Policies
 from models.scoring.artefact import Distribution, TrainedModel
@@ -53,17 +53,22 @@ def inputs_of_model(
     ).fetchall()
     features = [json.loads(each) for each, _ in told]
     looked_at = {term.feature for term in model.terms}
-    columns = {column.name: column for column in feature_columns(document)}
+    compared = {
+        column.name: column.label
+        for column in feature_columns(document)
+        if column.name in looked_at and column.source != "calendar"
+    }
+    names = subjects("feature", compared)
     return (
         *_probabilities(model, [probability for _, probability in told]),
         *(
             Sample(
-                f"feature: {columns[learned.feature].label}",
+                names[learned.feature],
                 _counts_learned(learned, model.snapshot.cases),
                 _counts(learned, (each[learned.feature] for each in features)),
             )
             for learned in model.distributions
-            if learned.feature in looked_at and columns[learned.feature].source != "calendar"
+            if learned.feature in compared
         ),
     )
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.drift.diagnosis import Carried, Window
-from models.drift.distributions import Sample
+from models.drift.distributions import Sample, subjects
 from models.policies.documents import ScoringPolicy
+from orchestration.ledger_sums import ledger_sums
 
 if TYPE_CHECKING:
     import duckdb
@@ -103,29 +104,9 @@ _COUNTED = """
     )
 """
 _SCORED = f"""
-    {_COUNTED},
-    by_rule as (
-        select person_id, entry_kind, rule_id, any_value(group_id) as group_id, any_value(group_cap) as group_cap, any_value(cap) as cap,
-            any_value(total_cap) as total_cap,
-            sum(points * pow(0.5, coalesce(epoch(at_age - occurred_at) / 86400 / half_life_days, 0))) as points
-        from counted
-        where entry_kind <> 'exclusion'
-        group by all
-    ),
-    by_group as (
-        select person_id, entry_kind, any_value(total_cap) as total_cap, any_value(group_cap) as cap,
-            sum(least(points, coalesce(cap, points))) as points
-        from by_rule group by person_id, entry_kind, coalesce(group_id, 'rule ' || rule_id)
-    ),
-    scored as (
-        select person_id, any_value(total_cap) as total_cap,
-            sum(least(points, coalesce(cap, points))) filter (where entry_kind = 'engagement') as engagement,
-            sum(least(points, coalesce(cap, points))) filter (where entry_kind = 'fit') as fit
-        from by_group group by person_id
-    )
-    select people.is_now, coalesce(scored.engagement, 0) as engagement, coalesce(scored.fit, 0) as fit,
-        least(coalesce(scored.engagement, 0) + coalesce(scored.fit, 0), coalesce(scored.total_cap, 'infinity'::double)) as total
-    from people left join scored on people.person_id = scored.person_id
+    {_COUNTED}, {ledger_sums("counted", "at_age")}
+    select people.is_now, coalesce(summed.engagement, 0), coalesce(summed.fit, 0), coalesce(summed.total, 0)
+    from people left join summed on people.person_id = summed.person_id
     order by people.person_id
 """
 _MET = f"""
@@ -207,14 +188,16 @@ def scores_and_rules(
         Sample(f"{name} score", before[:, place], now[:, place])
         for place, name in enumerate(_SCORES, start=1)
     ]
+    met_by = connection.execute(_MET, bounds).fetchall()
+    names = subjects("rule", {rule_id: label for rule_id, label, *_ in met_by})
     rules = [
         Sample(
-            f"rule: {label}",
+            names[rule_id],
             *(
                 {_MET_CELL: met, _NOT_MET_CELL: everybody - met}
                 for met, everybody in zip(by, people, strict=True)
             ),
         )
-        for _, label, *by in connection.execute(_MET, bounds).fetchall()
+        for rule_id, _, *by in met_by
     ]
     return (*scores, *rules)

@@ -108,8 +108,12 @@ def retraining_due(settings: Settings, policies: Policies) -> str | None:
 
     Calibration goes by the exact bounds of what happened since it was trained, and by no fewer than 30 MQLs: of few, anything can be.
     """
+    return due_by(policies, live_figures(settings, policies))
+
+
+def due_by(policies: Policies, live: Live | None) -> str | None:
+    """The same by figures that are at hand."""
     policy = policies.deciding("model")
-    live = live_figures(settings, policies)
     if policy.model is None or live is None:
         return None
     if not live.low <= live.predicted <= live.high:

@@ -19,7 +19,7 @@ from ingestion.errors.catalog import HandoffError
 from ingestion.landing.warehouse import connect
 from ingestion.settings import Settings
 from models.policies.kinds import KINDS
-from models.policies.load import Policies, load_policies
+from models.policies.load import Policies, copy_policies, load_policies
 from models.policies.wording import known
 from orchestration.named_rows import named_rows
 from orchestration.policy_rows import load_policy_rows
@@ -210,6 +210,12 @@ def replay(
     The warehouse in use is locked for the time of the copy alone. Raises NOT_FOUND for a kind or version there is not, BAD_REQUEST where
     nothing would change, REPLAY_IMPOSSIBLE where there is no warehouse or no room for a copy.
     """
+    if not chosen and mapping is None:
+        raise HandoffError(
+            "BAD_REQUEST",
+            "nothing to try",
+            remedy="Name a version (--policy scoring=v2) or a folder with other meanings of systems' words (--mapping enums).",
+        )
     policies = load_policies(settings.policies, further_systems=settings.extra_systems)
     _require_known(policies, chosen)
     steps = [
@@ -388,9 +394,7 @@ def _pushes(connection: duckdb.DuckDBPyConnection) -> int:
 def _rolled_out(folder: Path, policies: Policies, versions: Mapping[str, str]) -> Path:
     """The policy folder with another rollout."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(
-        policies.folder, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__", "schemas")
-    )
+    copy_policies(folder, policies.folder)
     # A version that is replayed decides for everybody; what else is tried goes on.
     trials = {
         kind: trial.model_dump(mode="json")

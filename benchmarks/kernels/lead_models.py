@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -168,7 +167,7 @@ def _by_sql() -> list[Measurement]:
 def _everybody(size: int, folder: Path) -> Measurement:
     """Ours: the dbt model that predicts everybody; floor: the features about activities in one pass over them, written once."""
     from ingestion.landing.warehouse import connect
-    from models.policies.load import POLICY_FOLDER
+    from models.policies.load import copy_policies
     from models.scoring.artefact import model_path, model_text
     from models.scoring.features import feature_columns
     from models.scoring.training import train
@@ -178,9 +177,7 @@ def _everybody(size: int, folder: Path) -> Measurement:
     from orchestration.transform import make_on_demand, transform
 
     policies = folder / "policies"
-    shutil.copytree(
-        POLICY_FOLDER, policies, ignore=shutil.ignore_patterns("*.py", "__pycache__", "schemas")
-    )
+    copy_policies(policies)
     rebuilt = rebuild(worlds.world_of(size), folder, policies)
     settings = rebuilt.settings
     document = lead_policies(settings).deciding("model").document

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -74,10 +73,9 @@ def run(size: int, folder: Path) -> list[Measurement]:
 def _same_policies(folder: Path) -> Path:
     """The project's policies without what the peers do not do: consent withholds no points, and
     people have the account of their domain, not of their company's name, and of several the one known for longest."""
-    from models.policies.load import POLICY_FOLDER
+    from models.policies.load import copy_policies
 
-    ignored = shutil.ignore_patterns("*.py", "__pycache__", "schemas")
-    shutil.copytree(POLICY_FOLDER, folder, ignore=ignored)
+    copy_policies(folder)
     consent, accounts = folder / "consent" / "v1.yml", folder / "accounts" / "v1.yml"
     before, _, rest = consent.read_text(encoding="utf-8").partition("\nscores:\n")
     consent.write_text(f"{before}\n{rest[rest.index('serving:') :]}", encoding="utf-8")

@@ -20,21 +20,6 @@ BATCH = 1_000
 TOLERANCE = 1e-6
 
 _TABLES = ("fct_score_ledger", "fct_scores")
-# As docs/scoring.md has it.
-_FROM_LEDGER = """
-    with by_rule as (
-        select person_id, entry_kind, rule_id, any_value(group_id) as group_id, any_value(group_cap) as group_cap, any_value(cap) as cap,
-            any_value(total_cap) as total_cap,
-            sum(points * pow(0.5, coalesce(epoch({at} - occurred_at) / 86400 / half_life_days, 0))) as points
-        from marts.fct_score_ledger
-        where occurred_at <= {at} and coalesce(withheld_at > {at}, true)
-        group by all
-    ), by_group as (
-        select person_id, any_value(total_cap) as total_cap, any_value(group_cap) as cap, sum(least(points, coalesce(cap, points))) as points
-        from by_rule group by person_id, entry_kind, coalesce(group_id, 'rule ' || rule_id)
-    )
-    select person_id, least(sum(least(points, coalesce(cap, points))), any_value(total_cap)) as score from by_group group by person_id
-"""
 
 
 def run(size: int, folder: Path) -> list[Measurement]:
@@ -135,8 +120,14 @@ class _Warehouse:
         return self._compared()[1]
 
     def _summed(self, instant: datetime) -> float:
+        from orchestration.ledger_sums import ledger_sums
+
         at = f"timestamptz '{instant.isoformat()}'"
-        return self._made("summed", _FROM_LEDGER.format(at=at))
+        counted = f"from marts.fct_score_ledger where occurred_at <= {at} and coalesce(withheld_at > {at}, true)"
+        sums = ledger_sums("counted", at)
+        return self._made(
+            "summed", f"with counted as ({counted}), {sums} select person_id, total from summed"
+        )
 
     def plainly(self, instant: datetime) -> float:
         """Seconds of one pass over the activities."""
@@ -149,7 +140,7 @@ class _Warehouse:
     def _compared(self) -> tuple[int, float]:
         """(people, largest difference); who has no entry has no score, and by one pass none but nought."""
         [(count, worst)] = self._connection.execute(
-            "select count(*), max(abs(coalesce(summed.score, 0) - coalesce(plain.total_score, 0)))"
+            "select count(*), max(abs(coalesce(summed.total, 0) - coalesce(plain.total_score, 0)))"
             " from floor.summed full join floor.plain using (person_id)"
         ).fetchall()
         if not worst < TOLERANCE:

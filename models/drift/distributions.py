@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from models.scoring.metrics import Floats
+
 Measure = Literal["PSI", "Wasserstein"]
 
 # Added to each cell of both samples, as a cell without anybody has no logarithm.
@@ -51,6 +53,15 @@ class Shift:
     def beyond_chance(self) -> float:
         """`size` without what chance does; 0 while chance explains all of it. By custom 0.1 is worth a look, 0.25 a different population."""
         return max(0.0, self.size - self.by_chance) if self.is_significant else 0.0
+
+
+def subjects(kind: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """What each id is called as a subject: by its label, and where another has the same label by its id as well."""
+    often = Counter(labels.values())
+    return {
+        name: f"{kind}: {label}" + (f" ({name})" if often[label] > 1 else "")
+        for name, label in labels.items()
+    }
 
 
 def compare(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -112,6 +113,12 @@ class Policies:
         if self.trials:
             told.append(("rollout", "trials", trials_hash(self.trials)))
         return sorted(told)
+
+
+def copy_policies(folder: Path, source: Path = POLICY_FOLDER) -> Path:
+    """Copy the policies of `source`, default those that come with Handoff, to `folder`, which must not exist; returns it."""
+    ignored = shutil.ignore_patterns("*.py", *OTHER_FOLDERS)
+    return Path(shutil.copytree(source, folder, ignore=ignored))
 
 
 def load_policies(folder: Path | None = None, *, further_systems: Collection[str] = ()) -> Policies:

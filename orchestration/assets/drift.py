@@ -97,13 +97,14 @@ def _moved(shifts: Sequence[Shift]) -> dict[str, object]:
 def model_means_what_it_says() -> dg.AssetCheckResult:
     """Passes while there is no model, or too few outcomes to judge it by."""
     from orchestration.drift_expectations import judge_calibration
-    from orchestration.lead_model_versions import lead_policies, live_figures, retraining_due
+    from orchestration.lead_model_versions import due_by, lead_policies, live_figures
 
     settings = Settings()
     policies = lead_policies(settings)
-    result = judge_calibration(live_figures(settings, policies), "marts.fct_mql_outcomes")
+    live = live_figures(settings, policies)
+    result = judge_calibration(live, "marts.fct_mql_outcomes")
     remember_result(settings, result)
-    due = retraining_due(settings, policies)
+    due = due_by(policies, live)
     return check_result(
         "model_means_what_it_says",
         _OUTCOMES,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
 from orchestration.cli.output import EXIT_CHECKS, AsJson, instant_of, print_json
 
@@ -73,12 +72,6 @@ def replay(
 
     settings = Settings()
     chosen = parsed_choices(policy or [])
-    if not chosen and mapping is None:
-        raise HandoffError(
-            "BAD_REQUEST",
-            "nothing to try",
-            remedy="Name a version (--policy scoring=v2) or a folder with other meanings of systems' words (--mapping enums).",
-        )
     instant = instant_of(since, "--since")
     assert instant is not None
     with stages(quiet=as_json) as say, listening(say):

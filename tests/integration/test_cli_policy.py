@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-from models.policies.load import POLICY_FOLDER
+from models.policies.load import copy_policies
 from orchestration.explain import _cuts
-
-
-def copy_of_policies(folder: Path) -> Path:
-    ignored = shutil.ignore_patterns("*.py", "__pycache__", "schemas")
-    return Path(shutil.copytree(POLICY_FOLDER, folder / "policies", ignore=ignored))
 
 
 def edited(folder: Path, old: str, new: str) -> int:
@@ -35,7 +29,7 @@ def test_the_policies_in_use_are_listed_with_the_rules_nobody_has_met(company: A
 
 
 def test_every_fault_has_its_line_and_what_to_do(empty: Any, tmp_path: Path) -> None:
-    folder = copy_of_policies(tmp_path)
+    folder = copy_policies(tmp_path / "policies")
     line = edited(folder, "mql_threshold: 60", "mql_threshold: 30")
     said = empty.handoff("policy", "check", str(folder))
     assert said.code == 4
@@ -45,7 +39,7 @@ def test_every_fault_has_its_line_and_what_to_do(empty: Any, tmp_path: Path) -> 
 
 
 def test_a_version_that_decided_may_not_say_something_else(company: Any, tmp_path: Path) -> None:
-    folder = copy_of_policies(tmp_path)
+    folder = copy_policies(tmp_path / "policies")
     edited(folder, "mql_threshold: 60", "mql_threshold: 61")
     said = company.handoff("policy", "check", str(folder))
     assert said.code == 4

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from models.policies.load import POLICY_FOLDER
+from models.policies.load import copy_policies
 from orchestration.cli.app import app
 from orchestration.drift import find_drift
 from orchestration.drift_expectations import judge_calibration, judge_causes, judge_shifts
@@ -34,9 +34,7 @@ def company(open_warehouse: Callable[..., Any], tmp_path_factory: pytest.TempPat
     """Twelve people a day, of whom every third has a second record; every fourth asks for sales, and every other fourth reads an e-book and asks
     for a demo, which is not enough."""
     folder = tmp_path_factory.mktemp("drifting") / "policies"
-    shutil.copytree(
-        POLICY_FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__", "schemas")
-    )
+    copy_policies(folder)
     text = (folder / "scoring" / "v1.yml").read_text()
     assert "mql_threshold: 60" in text
     (folder / "scoring" / "v2.yml").write_text(

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from ingestion.connectors.extracted import Extracted
 from ingestion.contracts.registry import enum_document
 from ingestion.errors.catalog import HandoffError
-from models.policies.load import POLICY_FOLDER
+from models.policies.load import copy_policies
 from orchestration.cli.app import app
 from orchestration.policy_replay import MEASURES, Replay, changes, parsed_choices, replay
 from orchestration.replay_page import precision, replay_page
@@ -75,9 +75,7 @@ def events(warehouse: Any) -> list[dict[str, Any]]:
 def company(open_warehouse: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A warehouse, and second versions of three policies: scoring counts e-books double, identity links by no telephone, routing weighs Ann thrice."""
     folder = tmp_path_factory.mktemp("replayed") / "policies"
-    shutil.copytree(
-        POLICY_FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__", "schemas")
-    )
+    copy_policies(folder)
 
     def version(kind: str, *edits: tuple[str, str]) -> None:
         text = (folder / kind / "v1.yml").read_text()

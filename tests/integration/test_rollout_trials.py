@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from ingestion.errors.catalog import HandoffError
-from models.policies.load import POLICY_FOLDER, load_policies
+from models.policies.load import POLICY_FOLDER, copy_policies, load_policies
 from orchestration.policy_replay import replay
 from orchestration.transform import rebuild_downstream
 
@@ -24,9 +23,7 @@ PEOPLE = 200
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Policies whose second scoring doubles what asking for sales earns, and whose second routing has another SLA."""
     folder = tmp_path_factory.mktemp("trials") / "policies"
-    shutil.copytree(
-        POLICY_FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__", "schemas")
-    )
+    copy_policies(folder)
     for kind, former, latter in (
         ("scoring", "points: 40\n    cap: 40", "points: 80\n    cap: 80"),
         ("routing", "sla_minutes: 240", "sla_minutes: 480"),

@@ -17,12 +17,12 @@ import pytest
 from ingestion.connectors.extracted import Extracted
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import Settings
+from models.policies.load import copy_policies
 from orchestration import side_build, warehouse_copy
 from orchestration.policy_rows import load_policy_rows, rebuild_reason
 from orchestration.side_build import Build, rebuild_beside
 from orchestration.transform import NodeResult, Transformed, manifest, transform
 
-POLICIES = Path(__file__).parents[2] / "models" / "policies"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 AS_OF = START + timedelta(days=30)
 LATER = AS_OF + timedelta(hours=1)
@@ -105,7 +105,7 @@ def warehouse(filled: Any, tmp_path: Path) -> Any:
     """A copy of it that nothing else uses, with policies of its own."""
     home, policies = tmp_path / "home", tmp_path / "policies"
     shutil.copytree(filled.settings.home, home, ignore=shutil.ignore_patterns("*.sock", "*.lock"))
-    shutil.copytree(POLICIES, policies, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    copy_policies(policies)
     return type(filled)(Settings(home=home, policies=policies))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ import pytest
 from benchmarks import records
 from ingestion.log.owner import open_log
 from ingestion.subscribers.outbox import FILE_NAME, Message, Outbox
-from models.policies.load import POLICY_FOLDER
+from models.policies.load import copy_policies
 from models.policies.subscribers import load_subscribers
 from tests.integration.webhook_receiver import SECRET, Receiver
 
@@ -33,7 +32,7 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
 def subscribed(empty: Any, tmp_path: Path, receiver: Receiver) -> Any:
     """A home with no system configured and one subscriber."""
     policies = tmp_path / "policies"
-    shutil.copytree(POLICY_FOLDER, policies, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    copy_policies(policies)
     (policies / "subscribers.yml").write_text(
         "delivery: {retry_seconds: [0.2, 0.2], probe_seconds: 0.5}\nsubscribers:\n  - name: dashboard\n"
         f"    description: a test\n    owner: me\n    url: {receiver.url}\n    kinds: [mql.reached, lead.assigned]\n"

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from ingestion.errors.catalog import HandoffError
 from models.drift.distributions import compare
-from models.policies.load import POLICY_FOLDER, load_policies
+from models.policies.load import copy_policies, load_policies
 from models.scoring.artefact import model_path, read_model
 from orchestration.cli.app import app
 from orchestration.drift_expectations import judge_shifts
@@ -121,9 +121,7 @@ def events(
 
 
 def policies_with(folder: Path, **told: Any) -> Path:
-    shutil.copytree(
-        POLICY_FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__", "schemas")
-    )
+    copy_policies(folder)
     text = POLICY.format(**{"learn_from": "people", "least": 20, **told})
     (folder / "model" / "v1.yml").write_text(text)
     return folder

@@ -24,6 +24,7 @@ from scipy.sparse.csgraph import connected_components
 from ingestion.connectors.extracted import Extracted
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.polls import land_archive
+from models.policies.load import copy_policies
 from orchestration import transform as transforming
 from tests.integration.random_history import (
     START,
@@ -32,7 +33,6 @@ from tests.integration.random_history import (
     instant,
 )
 
-POLICIES = Path(__file__).parents[2] / "models" / "policies"
 BATCHES = 4
 
 
@@ -40,9 +40,7 @@ BATCHES = 4
 def policies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped policies, with limits so low that a small history crosses them both ways."""
     folder = tmp_path_factory.mktemp("policies") / "policies"
-    shutil.copytree(
-        POLICIES, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__", "schemas")
-    )
+    copy_policies(folder)
     identity = folder / "identity" / "v1.yml"
     text = identity.read_text()
     for kind, limit, lower in (("email", 50, 6), ("phone", 8, 4)):

@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 
 from ingestion.log.owner import open_log
+from models.policies.load import copy_policies
 from orchestration.sensors import watch_event_log
 from orchestration.side_build import build_under_way
 
@@ -213,7 +214,7 @@ def test_leads_do_not_wait_for_a_changed_policy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = tmp_path / "policies"
-    shutil.copytree(POLICIES, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    copy_policies(folder)
     company = company.at(copied.home)
     company.variables["HANDOFF_POLICIES"] = str(folder)
     worker = company.start("work", "--refresh", "600", "--json")

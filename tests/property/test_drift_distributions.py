@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, fisher_exact, hypergeom, wasserstein_distance
 
 from models.drift.distributions import Sample, compare, one_share, psi
+from models.drift.distributions import subjects as subjects_called
 
 CELLS = ("ads", "events", "organic", "partner", "referral", "")
 SHARES = np.asarray([0.45, 0.3, 0.15, 0.06, 0.03, 0.01])
@@ -190,6 +191,12 @@ def test_the_exact_chance_of_strata_is_what_drawing_says() -> None:
     values, counts = np.unique(drawn, return_counts=True)
     here = counts[values == found][0]
     assert exact == pytest.approx(counts[counts <= here * 1.02].sum() / 200_000, abs=0.01)
+
+
+def test_subjects_of_one_label_are_told_apart() -> None:
+    """Labels are prose: a policy may have two rules of the same, and each has to be a subject of its own."""
+    told = subjects_called("rule", {"a": "Asked", "b": "Asked", "c": "Read"})
+    assert told == {"a": "rule: Asked (a)", "b": "rule: Asked (b)", "c": "rule: Read"}
 
 
 def test_an_index_of_equals_is_nought() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.matching_data import POLICIES, SETS, write_events
 from benchmarks.matching_quality import quality
-from models.policies.load import POLICY_FOLDER, load_policies
+from models.policies.load import copy_policies, load_policies
 
 
 @given(
@@ -43,7 +43,7 @@ def test_clusterings_of_different_records_are_not_compared() -> None:
 @pytest.mark.parametrize("name", SETS)
 def test_the_policy_of_a_set_is_one(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "policies"
-    shutil.copytree(POLICY_FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    copy_policies(folder)
     shutil.copy(POLICIES / f"{name}.yml", folder / "identity" / "v2.yml")
     assert load_policies(folder).versions["identity"]["v2"].parameters is None
 

@@ -17,15 +17,14 @@ from ingestion.errors.catalog import HandoffError
 from models.policies import generate
 from models.policies.documents import FIT_ATTRIBUTES
 from models.policies.kinds import KINDS
-from models.policies.load import POLICY_FOLDER, Policies, check_frozen, load_policies
+from models.policies.load import POLICY_FOLDER, Policies, check_frozen, copy_policies, load_policies
 from models.policies.rows import POLICY_COLUMNS, policy_schemas, policy_tables
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A copy of the shipped policies that a test may break."""
-    ignored = shutil.ignore_patterns("*.py", "__pycache__", "schemas")
-    return Path(shutil.copytree(POLICY_FOLDER, tmp_path / "policies", ignore=ignored))
+    return copy_policies(tmp_path / "policies")
 
 
 @pytest.fixture
