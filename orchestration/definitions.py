@@ -20,6 +20,7 @@ from orchestration.assets.landing import (
     poll_assets,
 )
 from orchestration.assets.quality import build_data_docs
+from orchestration.assets.routing import routing_check
 from orchestration.assets.transform import (
     decision_keys,
     load_manifest,
@@ -43,7 +44,7 @@ def defs() -> dg.Definitions:
     decisions = decision_keys(Settings())
     transform_warehouse, test_warehouse = transform_assets(project, decisions)
     # Beside the tests, as they too look at more than a batch.
-    watching = [drift_checks, model_means_what_it_says]
+    watching = [drift_checks, model_means_what_it_says, routing_check]
     return dg.Definitions(
         assets=[
             load_policies,

@@ -69,7 +69,7 @@ def newest_mqls(settings: Settings, limit: int) -> list[Row]:
             reps.name as owner, reps.time_zone, assignments.territory, assignments.sla_due_at
         from marts.fct_mqls as mqls
         join marts.dim_people as people using (person_id)
-        left join marts.fct_assignments as assignments using (mql_id)
+        left join marts.fct_assignments as assignments on mqls.mql_id = assignments.mql_id and assignments.is_current
         left join marts.dim_reps as reps on assignments.rep_id = reps.rep_id
         order by mqls.reached_at desc, mqls.mql_id
         limit {int(limit)}

@@ -83,7 +83,7 @@ _LEADS = """
     from marts.fct_mqls as mqls
     cross join settings
     left join successes on mqls.mql_id = successes.mql_id
-    left join marts.fct_assignments as assignments on mqls.mql_id = assignments.mql_id
+    left join marts.fct_assignments as assignments on mqls.mql_id = assignments.mql_id and assignments.is_current
     left join touches on assignments.assignment_id = touches.assignment_id
     left join marts.dim_reps as reps on assignments.rep_id = reps.rep_id
     qualify row_number() over (partition by mqls.mql_id order by assignments.assigned_at) = 1
@@ -259,7 +259,8 @@ def replay(
                 [f"source:raw_policies.{kind}_*"],
                 as_of=instant,
                 on_node=_told(f"with {kind} {chosen[kind]}", progress),
-                variables=further,
+                # What the CRM was told stands, except where the question is what it would have been told.
+                variables={**further, "routes_anew": True} if kind == "routing" else further,
             )
             states.append(_state(copy, {**versions, MAPPING: words}, since, instant))
     return Replay(

@@ -14,33 +14,6 @@
     {{ replace_rows_of(arg_dict, people_decided_on()) }}
 {% endmacro %}
 
-{# Incremental strategy of the assignments: leads are added behind those dealt already, or all are dealt anew and only rows that differ are
-   written. Whose they are is kept for the models behind, also for the next attempt when this one dies before they have run. #}
-{% macro get_incremental_deal_sql(arg_dict) %}
-    {%- set columns = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
-    {%- set kept = arg_dict['target_relation'] -%}
-    {%- set dealt = arg_dict['temp_relation'] -%}
-    create table if not exists {{ people_reassigned() }} (person_id varchar, since varchar);
-    delete from {{ people_reassigned() }} where since <> '{{ var("since") }}';
-    {% if continues_the_deal() %}
-        insert into {{ people_reassigned() }} select person_id, '{{ var("since") }}' as since from {{ dealt }};
-        {{ note_pools_dealt(dealt, true) }};
-        insert into {{ kept }} ({{ columns }}) select {{ columns }} from {{ dealt }}
-    {% else %}
-        create or replace temp table assignments_gone as
-        select {{ columns }} from {{ kept }} except select {{ columns }} from {{ dealt }};
-        create or replace temp table assignments_made as
-        select {{ columns }} from {{ dealt }} except select {{ columns }} from {{ kept }};
-        insert into {{ people_reassigned() }}
-        select person_id, '{{ var("since") }}' as since from assignments_made
-        union all
-        select person_id, '{{ var("since") }}' as since from assignments_gone;
-        delete from {{ kept }} where assignment_id in (select assignment_id from assignments_gone);
-        {{ note_pools_dealt(dealt, false) }};
-        insert into {{ kept }} ({{ columns }}) select {{ columns }} from assignments_made
-    {% endif %}
-{% endmacro %}
-
 {% macro people_reassigned() -%}
     intermediate.people_reassigned
 {%- endmacro %}

@@ -1,407 +1,295 @@
-{# Leads to be dealt, each with the pool it belongs to: the territory of its country, or the default one. Of the people
-   the batch touched, or of everybody; of everybody the turns of those who were erased are among them (`is_erased`). #}
-{% macro leads_placed(of_touched) %}
-    {%- set trial = trial_of('routing') %}
-    with mqls as (
-        select * from {{ ref('fct_mqls') }}
-        where {{ where_touched() if of_touched else 'true' }}
-    ),
-
-    people as (
-        select
-            person_id,
-            {{ 'email' if trial else 'cast(null as varchar)' }} as email,
-            country,
-        from {{ ref('dim_people') }}
-        where {{ where_touched() if of_touched else 'true' }}
-    ),
-
-    leads as (
-        select
-            mqls.mql_id,
-            mqls.person_id,
-            mqls.account_id,
-            mqls.crossing_number,
-            mqls.grade,
-            people.email,
-            people.country,
-            false as is_erased,
-            mqls.reached_at,
-            mqls.known_at,
-        from mqls
-        inner join people on mqls.person_id = people.person_id
-        {% if not of_touched %}
-            union all
-            select
-                cast(null as varchar) as mql_id,
-                lead_id as person_id,
-                cast(null as varchar) as account_id,
-                cast(null as bigint) as crossing_number,
-                cast(null as varchar) as grade,
-                cast(null as varchar) as email,
-                country,
-                true as is_erased,
-                reached_at,
-                known_at,
-            from {{ ref('stg_events__erased_turns') }}
-        {% endif %}
-    ),
-
-    versions as (
-        select * from {{ source('raw_policies', 'routing_versions') }}
-        where is_active
-    ),
-
-    slas as (
-        select * from {{ source('raw_policies', 'routing_slas') }}
-        where is_active
-    ),
-
-    -- Of several territories that name a country, or none, the first by priority.
-    territories as (
-        select
-            version,
-            country,
-            arg_min(territory, row(priority, territory)) as territory,
-        from {{ source('raw_policies', 'routing_territories') }}
-        where is_active
-        group by version, country
-    )
-
-    select
-        {{ guid(["'assignment'", 'leads.mql_id', 'versions.version']) }} as assignment_id,
-        leads.mql_id,
-        leads.person_id,
-        leads.account_id,
-        leads.crossing_number,
-        leads.is_erased,
-        leads.reached_at,
-        leads.known_at,
-        versions.version as routing_version,
-        versions.fallback_rep_email,
-        coalesce(own.territory, others.territory) as territory,
-        coalesce(slas.sla_minutes, versions.sla_minutes) as sla_minutes,
-        case
-            when own.territory is null
-                then
-                    'country ' || coalesce(leads.country, 'unknown') || ' is in no territory: default territory '
-                    || coalesce(others.territory, 'none')
-            else 'country ' || leads.country || ' belongs to territory ' || own.territory
-        end as placement,
-    from leads
-    {% if trial %}
-    -- Each version deals its own turns, to the people it decides for.
-    inner join versions on versions.version = {{ version_for('routing', trial, 'leads.person_id', 'leads.email') }}
-    {% else %}
-    cross join versions
-    {% endif %}
-    left join territories as own on versions.version = own.version and upper(leads.country) = own.country
-    left join territories as others on versions.version = others.version and others.country is null
-    left join slas on versions.version = slas.version and leads.grade = slas.grade
-{% endmacro %}
-
-{# Who sits in which pool, in the order in which the equally entitled come: the seed settles it. #}
-{% macro seats() %}
-    with versions as (
-        select * from {{ source('raw_policies', 'routing_versions') }}
-        where is_active
-    ),
-
-    weights as (
-        select * from {{ source('raw_policies', 'routing_weights') }}
-        where is_active
-    ),
-
-    reps as (
-        select * from {{ ref('dim_reps') }}
-        where is_active
-    ),
-
-    members as (
-        select
-            reps.rep_id,
-            reps.name as rep_name,
-            versions.version as routing_version,
-            versions.seed,
-            pool.territory,
-            coalesce(weights.weight, reps.weight) as weight,
-        from reps
-        cross join versions
-        cross join unnest(from_json(reps.territories, '["VARCHAR"]')) as pool (territory)
-        left join weights
-            on
-                versions.version = weights.version
-                and reps.email = lower(weights.rep_email)
-                and (weights.territory is null or pool.territory = weights.territory)
-        -- A weight for the territory outranks one for all of them; without a share, a rep is not in the pool.
-        qualify
-            row_number() over (
-                partition by reps.rep_id, versions.version, pool.territory
-                order by (weights.territory is null)
-            ) = 1
-            and coalesce(weights.weight, reps.weight) > 0
-    )
-
-    select
-        *,
-        row_number() over (
-            partition by routing_version, territory
-            order by md5(seed || territory || rep_id), rep_id
-        ) as seat,
-    from members
-{% endmacro %}
-
-{# How far each pool has been dealt: how many leads each rep has had and when the newest of them became known. Kept beside fct_assignments and
-   written in its transaction, so that a batch goes on from there and need not look at every lead there ever was. #}
-{% macro pools_dealt() -%}
-    intermediate.pools_dealt
+{# Key of the follow-up task of a decision: the person, the number of their crossing and, from the second decision about it on, that one's number;
+   the same under every version of the policies, or a new one would make every rep's old calls anew. #}
+{% macro task_key(person_id, crossing_number, number) -%}
+    case
+        when {{ number }} = 1 then {{ guid(["'task'", person_id, crossing_number]) }}
+        else {{ guid(["'task'", person_id, crossing_number, number]) }}
+    end
 {%- endmacro %}
 
-{# What has been dealt before the leads of this run: nothing when all are dealt. #}
-{% macro leads_had(continues) %}
-    {% if continues %}
-        select
-            routing_version,
-            territory,
-            rep_id,
-            lead_count,
-        from {{ pools_dealt() }}
-    {% else %}
-        select
-            cast(null as varchar) as routing_version,
-            cast(null as varchar) as territory,
-            cast(null as varchar) as rep_id,
-            cast(null as bigint) as lead_count,
-        where false
-    {% endif %}
+{# Stages by which sales says what it thinks of a lead. #}
+{% macro stages_of_answers() -%}
+    ('accepted', 'rejected', 'recycled', 'disqualified', 'sql', 'opportunity', 'customer')
+{%- endmacro %}
+
+{# Tables beside fct_assignments that say how far leads were dealt, so that a batch goes on from there: written in its transaction, and rebuilt with
+   it. `shares`: per pool and rep; `loads`: per rep; `leads`: how each lead stands; `waits`: those of them that time alone moves; `clock`: until
+   when everything known was dealt, and to which reps. #}
+{% macro routing_kept(part) -%}
+    intermediate.routing_{{ part }}
+{%- endmacro %}
+
+{# What the pass over leads of this run gave, for the model to select from. #}
+{% macro leads_dealt() -%}
+    intermediate.routing_dealt
+{%- endmacro %}
+
+{# Timers run up to here: what was received before it has landed by then, or everything is dealt anew when it does. #}
+{% macro timers_until() -%}
+    epoch_us({{ as_of() }} - interval 1 minute)
+{%- endmacro %}
+
+{# Whether any version that decides asks who owns a lead's account. #}
+{% macro asks_account_owners() %}
+    {{ return(policy_rows('routing_versions', 'version', "is_active and list_contains(string_split(attributes, ','), 'account_owner')", 'version')) }}
 {% endmacro %}
 
-{# Every lead to be dealt with the turn it takes of its pool, and whose turn that is: those the batch adds to `assignments`, or all there are. #}
-{% macro leads_dealt(assignments, continues) %}
-    with leads_placed as (
-        {{ leads_placed(of_touched=continues) }}
-    ),
-
-    leads as (
-        select * from leads_placed
-        {% if continues %}
-            where assignment_id not in (select assignment_id from {{ assignments }} where {{ where_touched() }})
-        {% endif %}
-    ),
-
-    seats as (
-        {{ seats() }}
-    ),
-
-    reps as (
-        select
-            rep_id,
-            name as rep_name,
-            email,
-        from {{ ref('dim_reps') }}
-        where is_active
-    ),
-
-    leads_had as (
-        {{ leads_had(continues) }}
-    ),
-
-    pools_had as (
-        select
-            routing_version,
-            territory,
-            cast(sum(lead_count) as bigint) as lead_count,
-        from leads_had
-        group by routing_version, territory
-    ),
-
-    ranked_leads as (
+{# Leads as they are dealt, each with who owned its account in the CRM when it became known. #}
+{% macro leads_with_owners(condition) -%}
+    (
         select
             leads.*,
-            coalesce(pools_had.lead_count, 0) + row_number() over (
-                partition by leads.routing_version, leads.territory
-                order by leads.known_at, leads.person_id, leads.reached_at
-            ) as turn,
-        from leads
-        left join pools_had on leads.routing_version = pools_had.routing_version and leads.territory = pools_had.territory
-    ),
-
-    pools as (
-        select
-            routing_version,
-            territory,
-            count(*) as lead_count,
-            min(turn) as first_turn,
-        from ranked_leads
-        group by routing_version, territory
-    ),
-
-    dealt as (
-        select
-            seats.routing_version,
-            seats.territory,
-            sum(seats.weight) as total_weight,
-            count(*) as member_count,
-            any_value(pools.first_turn) as first_turn,
-            fair_turns(
-                list(cast(seats.weight as double) order by seats.seat),
-                any_value(pools.lead_count),
-                list(coalesce(leads_had.lead_count, 0) order by seats.seat)
-            ) as taken_seats,
-        from seats
-        inner join pools
-            on seats.routing_version = pools.routing_version and seats.territory = pools.territory
-        left join leads_had
-            on
-                seats.routing_version = leads_had.routing_version
-                and seats.territory = leads_had.territory
-                and seats.rep_id = leads_had.rep_id
-        group by seats.routing_version, seats.territory
-    ),
-
-    taken as (
-        select
-            routing_version,
-            territory,
-            total_weight,
-            member_count,
-            unnest(taken_seats) as seat,
-            first_turn - 1 + generate_subscripts(taken_seats, 1) as turn,
-        from dealt
-    ),
-
-    turns as (
-        select
-            seats.rep_id,
-            seats.rep_name,
-            seats.routing_version,
-            seats.territory,
-            seats.weight,
-            taken.total_weight,
-            taken.member_count,
-            taken.turn,
-        from taken
-        inner join seats
-            on
-                taken.routing_version = seats.routing_version
-                and taken.territory = seats.territory
-                and taken.seat = seats.seat
-    )
-
-    select
-        leads.*,
-        coalesce(turns.rep_id, fallbacks.rep_id) as rep_id,
-        turns.rep_id as turn_rep_id,
-        turns.rep_name,
-        turns.member_count,
-        turns.weight,
-        turns.total_weight,
-        fallbacks.rep_name as fallback_rep_name,
-    from ranked_leads as leads
-    left join turns
-        on
-            leads.routing_version = turns.routing_version
-            and leads.territory = turns.territory
-            and leads.turn = turns.turn
-    left join reps as fallbacks on lower(leads.fallback_rep_email) = fallbacks.email
-{% endmacro %}
-
-{# What the reps were when the pools were dealt. Another set of them, another weight or name, and all of it would be dealt differently. #}
-{% macro reps_dealt_to() %}
-    select coalesce(string_agg(described, chr(10) order by described), '')
-    from (
-        select concat_ws(':', routing_version, territory, seat, rep_id, weight, rep_name) as described
-        from ({{ seats() }}) as seated
-        union all
-        select concat_ws(':', rep_id, email, name) as described
-        from {{ ref('dim_reps') }}
-        where is_active
-    )
-{% endmacro %}
-
-{% macro note_pools_dealt(assignments, is_added) %}
-    create or replace table {{ pools_dealt() }} as
-    select
-        routing_version,
-        territory,
-        rep_id,
-        cast(sum(lead_count) as bigint) as lead_count,
-        max(last_known_at) as last_known_at,
-        ({{ reps_dealt_to() }}) as reps,
-    from (
-        select
-            routing_version,
-            territory,
-            rep_id,
-            count(*) as lead_count,
-            max(assigned_at) as last_known_at,
-        from {{ assignments }}
-        group by all
-        {% if is_added %}
-            union all
-            select * exclude (reps) from {{ pools_dealt() }}
-        {% elif has_rows('select 1 from ' ~ ref('stg_events__erased_turns')) %}
-            union all
-            select
-                routing_version,
-                territory,
-                rep_id,
-                count(*) as lead_count,
-                max(known_at) as last_known_at,
-            from ({{ leads_dealt(none, false) }}) as dealt
-            where is_erased
-            group by all
+            {{ 'case when leads.asks_account_owner then owners.rep_id end' if asks_account_owners() else 'cast(null as varchar)' }}
+                as account_owner_rep_id,
+        from (select * from {{ ref('int_routing__leads') }} {{ condition }}) as leads
+        {% if asks_account_owners() %}
+            asof left join {{ ref('int_accounts__owners') }} as owners
+                on leads.account_id = owners.account_id and leads.known_at >= owners.known_from
         {% endif %}
     )
-    group by routing_version, territory, rep_id
+{%- endmacro %}
+
+{# Reps, absences and owners of accounts as they were known until an instant, in microseconds: other ones, and everything would be dealt differently. #}
+{% macro directory_dealt_to(through) %}
+    select coalesce(sum(cast(hash(told) as hugeint)), 0)
+    from (
+        select concat_ws('|', 'rep', rep_id, valid_from, email, name, time_zone, working_hours, working_days, territories, product_lines,
+            capacity, weight, is_active) as told
+        from {{ ref('int_reps__versions') }}
+        where valid_from is null or epoch_us(valid_from) <= {{ through }}
+        union all
+        select concat_ws('|', 'absence', rep_id, starts_at, ends_at, known_from, case when epoch_us(known_to) <= {{ through }} then known_to end)
+            as told
+        from {{ ref('int_reps__absences') }}
+        where epoch_us(known_from) <= {{ through }}
+        {% if asks_account_owners() %}
+        union all
+        select concat_ws('|', 'account', account_id, rep_id, known_from) as told
+        from {{ ref('int_accounts__owners') }}
+        where epoch_us(known_from) <= {{ through }}
+        {% endif %}
+    ) as directory
 {% endmacro %}
 
-{# Whether the batch only adds leads behind those dealt already. A lead that became known before the last one of its pool, one that moved or
-   went, or other reps, and the whole is dealt anew: the same as a rebuild would give, at a rebuild's price. #}
+{# What was heard of people until an instant, one number each. #}
+{% macro signals_heard(through, people) %}
+    select
+        person_id,
+        sum(cast(hash(concat_ws('|', kind, rep_id, epoch_us(occurred_at), epoch_us(known_at))) as hugeint)) as heard,
+    from {{ ref('int_routing__signals') }}
+    where epoch_us(known_at) <= {{ through }} and {{ people }}
+    group by person_id
+{% endmacro %}
+
+{# Whether the batch only goes on from what was dealt. Something that was known before the last thing dealt, a lead that changed or went, or other
+   reps then, and the whole is dealt anew: the same as a rebuild would give, at a rebuild's price. #}
 {% macro continues_the_deal() %}
     {% if not execute or not is_incremental() %}{{ return(false) }}{% endif %}
-    {% set found = run_query("select count(*) from duckdb_tables() where schema_name || '.' || table_name = '" ~ pools_dealt() ~ "'") %}
+    {% set found = run_query("select count(*) from duckdb_tables() where schema_name || '.' || table_name = '" ~ routing_kept('clock') ~ "'") %}
     {% if found.columns[0].values()[0] == 0 %}{{ return(false) }}{% endif %}
+    {% set through = run_query('select max(through_us) from ' ~ routing_kept('clock')).columns[0].values()[0] %}
+    {% if through is none %}{{ return(false) }}{% endif %}
     {% set disturbed %}
         with fresh as materialized (
-            {{ leads_placed(of_touched=true) }}
-        ),
-
-        kept as materialized (
-            select * from {{ this }}
+            select
+                lead_id,
+                facts_hash,
+                epoch_us(known_at) as known_us,
+            from {{ ref('int_routing__leads') }}
             where {{ where_touched() }}
         ),
 
-        pools as (
+        kept as materialized (
             select
-                routing_version,
-                territory,
-                max(last_known_at) as last_known_at,
-            from {{ pools_dealt() }}
-            group by routing_version, territory
+                lead_id,
+                person_id,
+                facts_hash,
+                heard,
+            from {{ routing_kept('leads') }}
+            where {{ where_touched() }}
+        ),
+
+        heard as materialized (
+            {{ signals_heard(through, where_touched()) }}
         )
 
         select 1 as disturbed
         from kept
-        left join fresh on kept.assignment_id = fresh.assignment_id
-        where
-            fresh.assignment_id is null
-            or fresh.territory is distinct from kept.territory
-            or fresh.account_id is distinct from kept.account_id
-            or fresh.sla_minutes is distinct from kept.sla_minutes
-            or fresh.known_at is distinct from kept.assigned_at
-            or fresh.placement is distinct from json_extract_string(kept.reason_path, '$[0]')
+        left join fresh on kept.lead_id = fresh.lead_id
+        where fresh.facts_hash is distinct from kept.facts_hash
         union all
         select 1 as disturbed
         from fresh
-        inner join pools
-            on fresh.routing_version = pools.routing_version and fresh.territory is not distinct from pools.territory
-        where
-            fresh.known_at <= pools.last_known_at
-            and fresh.assignment_id not in (select kept.assignment_id from kept)
+        where known_us <= {{ through }} and lead_id not in (select kept.lead_id from kept)
         union all
-        select 1 as disturbed from {{ pools_dealt() }}
-        where reps <> ({{ reps_dealt_to() }})
+        select 1 as disturbed
+        from kept
+        left join heard on kept.person_id = heard.person_id
+        where coalesce(heard.heard, 0) <> kept.heard
+        union all
+        select 1 as disturbed from {{ routing_kept('clock') }}
+        where directory <> ({{ directory_dealt_to(through) }})
     {% endset %}
     {{ return(not has_rows(disturbed)) }}
+{% endmacro %}
+
+{# Rows of a select as one list of structs, in no order. #}
+{% macro as_list(columns, relation) -%}
+    (select coalesce(list({
+        {%- for name, expression in columns.items() %}
+        '{{ name }}': {{ expression }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    }), []) from {{ relation }})
+{%- endmacro %}
+
+{# Deals the leads of this run, before the model: those the batch adds behind the others, or all there are. #}
+{% macro deal_leads() %}
+    {% if not execute %}{{ return('') }}{% endif %}
+    {% set continues = continues_the_deal() %}
+    {% set people %}
+        (select person_id from ({{ people_touched_by_batch() }}) union select person_id from {{ routing_kept('waits') }}
+        where timer_us is null or timer_us <= {{ timers_until() }})
+    {% endset %}
+    {% set lead_columns = {
+        'lead_id': 'lead_id', 'person_id': 'person_id', 'routing_version': 'routing_version', 'grade': 'grade', 'country': 'country',
+        'region': 'region', 'postal_code': 'postal_code', 'industry': 'industry', 'employee_count': 'cast(employee_count as bigint)',
+        'product_line': 'product_line', 'language': 'language', 'account_owner_rep_id': 'account_owner_rep_id',
+        'relationship_rep_id': 'relationship_rep_id', 'written': 'written', 'is_erased': 'is_erased', 'told_pool': 'told_pool',
+        'told_rep_id': 'told_rep_id', 'reached_us': 'epoch_us(reached_at)', 'known_us': 'epoch_us(known_at)', 'facts_hash': 'facts_hash',
+    } %}
+    {% set dealing %}
+        create or replace table {{ leads_dealt() }} as
+        select
+            {{ continues }} as is_continued,
+            route_leads(
+                {{ as_list({'version': 'version', 'document': 'document'}, source('raw_policies', 'routing_versions') ~ ' where is_active') }},
+                {{ as_list({
+                    'rep_id': 'rep_id', 'valid_from_us': 'epoch_us(valid_from)', 'name': 'name', 'email': 'email', 'is_active': 'is_active',
+                    'weight': 'cast(weight as double)', 'territories': 'territories', 'product_lines': 'product_lines',
+                    'capacity': 'cast(capacity as bigint)', 'time_zone': 'time_zone', 'working_hours': 'working_hours',
+                    'working_days': 'working_days',
+                }, ref('int_reps__versions')) }},
+                {{ as_list({
+                    'rep_id': 'rep_id', 'starts_us': 'epoch_us(starts_at)', 'ends_us': 'epoch_us(ends_at)', 'known_from_us': 'epoch_us(known_from)',
+                    'known_to_us': 'epoch_us(known_to)',
+                }, ref('int_reps__absences')) }},
+                {{ as_list(lead_columns, leads_with_owners(
+                    'where person_id in (select person_id from (' ~ people_touched_by_batch() ~ ')) and lead_id not in (select lead_id from '
+                    ~ routing_kept('leads') ~ ' where person_id in (select person_id from (' ~ people_touched_by_batch() ~ ')))'
+                    if continues else ''
+                )) }},
+                {{ as_list({
+                    'person_id': 'person_id', 'kind': 'kind', 'rep_id': 'rep_id', 'occurred_us': 'epoch_us(occurred_at)',
+                    'known_us': 'epoch_us(known_at)',
+                }, ref('int_routing__signals') ~ (' where person_id in (select person_id from (' ~ people_touched_by_batch() ~ '))' if continues else '')) }},
+                {% if continues %}
+                {{ as_list({
+                    'routing_version': 'routing_version', 'pool': 'pool', 'rep_id': 'rep_id', 'entitled': 'entitled', 'had': 'had',
+                    'turn_count': 'turn_count',
+                }, routing_kept('shares')) }},
+                {{ as_list({
+                    'rep_id': 'rep_id', 'day_begins_us': 'day_begins_us', 'day_ends_us': 'day_ends_us', 'day_count': 'day_count',
+                    'open_count': 'open_count',
+                }, routing_kept('loads')) }},
+                {{ as_list(kept_lead_columns(), routing_kept('leads') ~ ' where person_id in ' ~ people) }},
+                (select through_us from {{ routing_kept('clock') }}),
+                {% else %}
+                [], [], [], null,
+                {% endif %}
+                {{ timers_until() }}
+            ) as dealt
+    {% endset %}
+    {% do run_query(dealing) %}
+{% endmacro %}
+
+{% macro kept_lead_columns() %}
+    {% set columns = {} %}
+    {% for name in [
+        'lead_id', 'person_id', 'routing_version', 'known_us', 'reached_us', 'facts_hash', 'territory', 'pool', 'has_turn', 'rep_id', 'number',
+        'cause', 'sla_minutes', 'assigned_us', 'due_us', 'timer_us', 'reassigned', 'tried', 'is_touched', 'is_answered', 'is_credited',
+        'is_waiting', 'path',
+    ] %}
+        {% do columns.update({name: name}) %}
+    {% endfor %}
+    {{ return(columns) }}
+{% endmacro %}
+
+{# Keeps how far leads were dealt: all of it, or what this batch changed. #}
+{% macro keep_dealt(is_continued) %}
+    {%- set leads = routing_kept('leads') -%}
+    {%- set through -%} (select dealt['through'] from {{ leads_dealt() }}) {%- endset -%}
+    {%- set fresh_leads -%}
+        select
+            kept.*,
+            coalesce(heard.heard, 0) as heard,
+        from (select unnest(dealt['leads'], max_depth := 2) from {{ leads_dealt() }}) as kept
+        left join ({{ signals_heard(through, 'person_id in (select unnest(dealt[\'leads\']).person_id from ' ~ leads_dealt() ~ ')' if is_continued else 'true') }})
+            as heard on kept.person_id = heard.person_id
+    {%- endset -%}
+    {%- set waiting -%}
+        select lead_id, person_id, timer_us from {{ leads }}
+        where is_waiting or timer_us is not null
+    {%- endset -%}
+    {% if is_continued %}
+        delete from {{ leads }} where person_id in (select unnest(dealt['leads']).person_id from {{ leads_dealt() }});
+        insert into {{ leads }} by name {{ fresh_leads }};
+        delete from {{ routing_kept('waits') }} where person_id in (select unnest(dealt['leads']).person_id from {{ leads_dealt() }});
+        insert into {{ routing_kept('waits') }}
+        {{ waiting }} and person_id in (select unnest(dealt['leads']).person_id from {{ leads_dealt() }});
+    {% else %}
+        create or replace table {{ leads }} as {{ fresh_leads }};
+        create or replace table {{ routing_kept('waits') }} as {{ waiting }};
+    {% endif %}
+    create or replace table {{ routing_kept('shares') }} as
+    select unnest(dealt['shares'], max_depth := 2) from {{ leads_dealt() }};
+    create or replace table {{ routing_kept('loads') }} as
+    select unnest(dealt['loads'], max_depth := 2) from {{ leads_dealt() }};
+    create or replace table {{ routing_kept('clock') }} as
+    select
+        dealt['through'] as through_us,
+        ({{ directory_dealt_to(through) }}) as directory,
+    from {{ leads_dealt() }}
+{% endmacro %}
+
+{# What a rebuild does after the model: the others do it within their transaction. #}
+{% macro keep_all_dealt() %}
+    {{ keep_dealt(false) }};
+    create index routing_leads_by_person on {{ routing_kept('leads') }} (person_id);
+    drop table {{ leads_dealt() }}
+{% endmacro %}
+
+{# Incremental strategy of the assignments: decisions are added behind those made already, or all are made anew and only rows that differ are
+   written. Whose they are is kept for the models behind, also for the next attempt when this one dies before they have run. #}
+{% macro get_incremental_deal_sql(arg_dict) %}
+    {%- set columns = arg_dict['dest_columns'] | map(attribute='quoted') | join(', ') -%}
+    {%- set kept = arg_dict['target_relation'] -%}
+    {%- set made = arg_dict['temp_relation'] -%}
+    {%- set is_continued = run_query('select is_continued from ' ~ leads_dealt()).columns[0].values()[0] -%}
+    create table if not exists {{ people_reassigned() }} (person_id varchar, since varchar);
+    delete from {{ people_reassigned() }} where since <> '{{ var("since") }}';
+    {% if is_continued %}
+        insert into {{ people_reassigned() }} select person_id, '{{ var("since") }}' as since from {{ made }};
+        update {{ kept }} set superseded_at = made.assigned_at, is_current = false
+        from {{ made }} as made
+        where {{ kept }}.mql_id = made.mql_id and {{ kept }}.is_current and {{ kept }}.assignment_number < made.assignment_number;
+        update {{ kept }} set account_id = leads.account_id
+        from {{ ref('int_routing__leads') }} as leads
+        where {{ kept }}.mql_id = leads.lead_id and leads.{{ where_touched() }} and {{ kept }}.account_id is distinct from leads.account_id;
+        insert into {{ kept }} ({{ columns }}) select {{ columns }} from {{ made }};
+        {{ keep_dealt(true) }};
+    {% else %}
+        create or replace temp table assignments_gone as
+        select {{ columns }} from {{ kept }} except select {{ columns }} from {{ made }};
+        create or replace temp table assignments_made as
+        select {{ columns }} from {{ made }} except select {{ columns }} from {{ kept }};
+        insert into {{ people_reassigned() }}
+        select person_id, '{{ var("since") }}' as since from assignments_made
+        union all
+        select person_id, '{{ var("since") }}' as since from assignments_gone;
+        delete from {{ kept }} where assignment_id in (select assignment_id from assignments_gone);
+        insert into {{ kept }} ({{ columns }}) select {{ columns }} from assignments_made;
+        {{ keep_dealt(false) }};
+        create index routing_leads_by_person on {{ routing_kept('leads') }} (person_id);
+    {% endif %}
+    drop table {{ leads_dealt() }}
 {% endmacro %}

@@ -80,6 +80,9 @@
     select record_key from {{ ref('int_batch__changed_records') }}
     where is_changed
     union
+    select record_key from {{ ref('int_meetings__no_shows') }}
+    where {{ is_new() }} or {{ has_come('occurred_at') }}
+    union
     select record_key from consents_come
     union
     select record_key from consents_expired

@@ -17,7 +17,7 @@ from ingestion.outbound.receipts import instant
 Cause = Literal["asked", "late"]
 ASKED: Cause = "asked"
 LATE: Cause = "late"
-CONTRACT = "urn:handoff:contract:erasure:1.0.0"
+CONTRACT = "urn:handoff:contract:erasure:1.1.0"
 # What one event lists; contracts end an array at 10,000 entries.
 LISTED = 5_000
 

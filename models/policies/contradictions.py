@@ -4,7 +4,6 @@ never have an effect."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import pairwise
 
 from ingestion.enrichment import catalog as providers
 from models.matching.features import feature_expressions
@@ -16,12 +15,13 @@ from models.policies.documents import (
     KpiPolicy,
     Matching,
     PolicyDocument,
-    RoutingPolicy,
     ScoringPolicy,
     SyncPolicy,
     Winners,
 )
+from models.policies.lead_routing import RoutingPolicy
 from models.policies.problems import Fault, Location
+from models.policies.routing_faults import routing_faults
 from models.policies.scoring_faults import scoring_faults
 from models.policies.wording import PatternCheck, known, pattern_faults, repeated
 
@@ -35,7 +35,7 @@ def contradictions(
         case ScoringPolicy():
             return list(scoring_faults(document, activity_types, pattern_fault))
         case RoutingPolicy():
-            return list(_routing(document))
+            return list(routing_faults(document))
         case IdentityPolicy():
             return list(_identity(document, pattern_fault))
         case ConsentPolicy():
@@ -85,9 +85,32 @@ def disagreements(
             if system not in sources
         )
     sync, consent = documents.get("sync"), documents.get("consent")
+    if isinstance(routing := documents.get("routing"), RoutingPolicy) and isinstance(
+        sync, SyncPolicy
+    ):
+        faults += _unheard(routing, sync)
     if isinstance(sync, SyncPolicy) and isinstance(consent, ConsentPolicy):
         faults += _unruled(sync, consent)
     return faults
+
+
+def _unheard(routing: RoutingPolicy, sync: SyncPolicy) -> list[tuple[str, Fault]]:
+    """Reassignments a destination would never hear of."""
+    return [
+        (
+            "sync",
+            Fault(
+                ("destinations", destination, "Lead", "fields", "OwnerId", "mode"),
+                "a lead that is reassigned would keep its owner: mode fill_empty writes an owner once",
+                "Use mode: follow, or take `reassign` out of the routing policy.",
+            ),
+        )
+        for destination, objects in sync.destinations.items()
+        if routing.reassign is not None
+        and "Lead" in objects
+        and (field := objects["Lead"].fields.get("OwnerId")) is not None
+        and field.mode == "fill_empty"
+    ]
 
 
 def _unruled(sync: SyncPolicy, consent: ConsentPolicy) -> list[tuple[str, Fault]]:
@@ -119,76 +142,6 @@ def _unruled(sync: SyncPolicy, consent: ConsentPolicy) -> list[tuple[str, Fault]
         if destination not in ruled
     ]
     return faults
-
-
-def _routing(policy: RoutingPolicy) -> Iterator[Fault]:
-    names = [territory.name for territory in policy.territories]
-    for index, _, name in repeated(names):
-        yield Fault(
-            ("territories", index, "name"),
-            f"territory '{name}' occurs twice",
-            "Put its countries into one entry.",
-        )
-    defaults = [i for i, territory in enumerate(policy.territories) if territory.default]
-    for index in defaults[1:]:
-        yield Fault(
-            ("territories", index, "default"),
-            f"territories '{names[defaults[0]]}' and '{names[index]}' are both the default",
-            "Leave `default: true` on one.",
-        )
-    for index, territory in enumerate(policy.territories):
-        if not territory.countries and not territory.default:
-            yield Fault(
-                ("territories", index),
-                f"territory '{territory.name}' has no country and is not the default",
-                "Name its countries, or remove it.",
-            )
-    named = [
-        (index, position, country, territory.priority)
-        for index, territory in enumerate(policy.territories)
-        for position, country in enumerate(territory.countries)
-    ]
-    for at, first, (country, priority) in repeated((row[2], row[3]) for row in named):
-        index, position = named[at][:2]
-        other = names[named[first][0]]
-        both = (
-            f"twice in territory '{names[index]}'"
-            if other == names[index]
-            else f"in territories '{other}' and '{names[index]}', both of priority {priority}"
-        )
-        yield Fault(
-            ("territories", index, "countries", position),
-            f"country '{country}' is {both}",
-            "Remove it from one, or give the territory that shall win a lower priority number.",
-        )
-    for index, weight in enumerate(policy.weights):
-        if weight.weight <= 0:
-            yield Fault(
-                ("weights", index, "weight"),
-                f"weight {weight.weight:g} of {weight.rep_email} is not above 0",
-                "Give a positive share; to stop leads, mark the rep out of office in the CRM.",
-            )
-        if weight.territory is not None and weight.territory not in names:
-            yield Fault(
-                ("weights", index, "territory"),
-                f"unknown territory '{weight.territory}'{known(weight.territory, names)}",
-                "Use the name of one of the territories above.",
-            )
-    pairs = ((weight.rep_email.lower(), weight.territory) for weight in policy.weights)
-    for index, _, (email, where) in repeated(pairs):
-        yield Fault(
-            ("weights", index),
-            f"{email} has two weights {f'in {where!r}' if where else 'for all territories'}",
-            "Keep one of them.",
-        )
-    graded = sorted(policy.sla_minutes_by_grade.items())
-    for (better, sooner), (worse, later) in pairwise(graded):
-        if sooner > later:
-            yield Fault(
-                ("sla_minutes_by_grade", better),
-                f"grade {better} waits {sooner} minutes, longer than grade {worse} ({later})",
-                "Give the better grade the shorter time.",
-            )
 
 
 def _winners(winners: Winners) -> Iterator[Fault]:

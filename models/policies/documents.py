@@ -195,48 +195,6 @@ class ScoringPolicy(PolicyDocument):
     exclusions: tuple[Exclusion, ...] = ()
 
 
-class Territory(Part):
-    """Countries that one group of reps looks after."""
-
-    name: Name = Field(description="As it stands in the reps' own territories.")
-    priority: int = Field(
-        ge=0, description="Where two territories have the country, the lower number wins."
-    )
-    countries: tuple[Country, ...] = Field((), description="ISO 3166-1 alpha-2.")
-    default: bool = Field(
-        False, description="Takes every country that no territory names, and unknown ones."
-    )
-
-
-class RepWeight(Part):
-    """Share of one rep: weight 2 gets twice the leads of weight 1. Overrides the weight in the
-    rep's own record."""
-
-    rep_email: Email
-    territory: Name | None = Field(
-        None, description="Only in this territory; absent means in all of the rep's."
-    )
-    weight: Finite = Field(
-        description="Above 0. To stop leads, mark the rep out of office in the CRM instead."
-    )
-
-
-class RoutingPolicy(PolicyDocument):
-    """Who gets the lead and by when they must have answered."""
-
-    sla_minutes: int = Field(
-        gt=0, description="Minutes to the first touch when the grade names none."
-    )
-    sla_minutes_by_grade: dict[Grade, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
-    fallback_rep_email: Email | None = Field(
-        None,
-        description="Gets the leads no rep may take; absent means they wait, visibly unassigned.",
-    )
-    seed: Text = Field(description="Settles ties between reps the same way on every rebuild.")
-    territories: tuple[Territory, ...]
-    weights: tuple[RepWeight, ...] = ()
-
-
 class Identifier(Part):
     """A kind of value that says two records are one person."""
 
@@ -556,9 +514,9 @@ class SyncField(Part):
     """Who owns a field. A field the policy does not name is never written."""
 
     owner: Literal["warehouse", "crm"]
-    mode: Literal["always", "fill_empty"] = Field(
-        description="always: keep equal to the warehouse; fill_empty: write only where the CRM "
-        "has nothing."
+    mode: Literal["always", "follow", "fill_empty"] = Field(
+        description="always: keep equal to the warehouse; follow: as long as what stands there is what we wrote, "
+        "or nothing; fill_empty: write only where the CRM has nothing. What somebody there changed after us stays."
     )
 
 

@@ -8,11 +8,11 @@ from models.policies.documents import (
     IdentityPolicy,
     KpiPolicy,
     PolicyDocument,
-    RoutingPolicy,
     ScoringPolicy,
     SyncPolicy,
 )
 from models.policies.lead_model import ModelPolicy
+from models.policies.lead_routing import RoutingPolicy
 
 KINDS: dict[str, type[PolicyDocument]] = {
     "scoring": ScoringPolicy,

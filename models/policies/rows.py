@@ -18,12 +18,13 @@ from models.policies.documents import (
     FitRule,
     IdentityPolicy,
     KpiPolicy,
-    RoutingPolicy,
     ScoringPolicy,
     SyncPolicy,
 )
 from models.policies.lead_model import ModelPolicy
-from models.policies.load import Policies, PolicyVersion, trials_hash
+from models.policies.lead_routing import RoutingPolicy
+from models.policies.load import PROSE, Policies, PolicyVersion, trials_hash
+from models.routing.rules import attributes_of
 from models.scoring.artefact import TrainedModel, expressions
 from models.scoring.features import feature_columns
 
@@ -117,18 +118,11 @@ POLICY_COLUMNS: dict[str, dict[str, str]] = {
     },
     "routing_versions": {
         **_KEY,
-        "sla_minutes": "integer",
-        "fallback_rep_email": "text?",
-        "seed": "text",
+        "document": "text",
+        "attributes": "text",
+        "product_line_field": "text?",
+        "language_field": "text?",
     },
-    "routing_slas": {**_KEY, "grade": "text", "sla_minutes": "integer"},
-    "routing_territories": {
-        **_KEY,
-        "territory": "text",
-        "priority": "integer",
-        "country": "text?",
-    },
-    "routing_weights": {**_KEY, "rep_email": "text", "territory": "text?", "weight": "number"},
     "identity_versions": {**_KEY},
     "identity_identifiers": {
         **_KEY,
@@ -359,7 +353,7 @@ def _rows(version: PolicyVersion) -> Iterator[tuple[str, Row]]:
         case ModelPolicy():
             yield from _model_rows(document, version.model)
         case RoutingPolicy():
-            yield from _routing_rows(document)
+            yield "routing_versions", _routing_row(document)
         case IdentityPolicy():
             yield from _identity_rows(document)
             yield from _matching_rows(document, version.parameters)
@@ -488,31 +482,17 @@ def _model_rows(document: ModelPolicy, model: TrainedModel | None) -> Iterator[t
             yield "model_distributions", {**place, **bound}
 
 
-def _routing_rows(document: RoutingPolicy) -> Iterator[tuple[str, Row]]:
-    yield (
-        "routing_versions",
-        {
-            "sla_minutes": document.sla_minutes,
-            "fallback_rep_email": document.fallback_rep_email,
-            "seed": document.seed,
-        },
-    )
-    for grade, minutes in document.sla_minutes_by_grade.items():
-        yield "routing_slas", {"grade": grade, "sla_minutes": minutes}
-    for territory in document.territories:
-        countries: list[str | None] = [*territory.countries]
-        # A null country is the catch-all of the default territory.
-        for country in countries + ([None] if territory.default else []):
-            yield (
-                "routing_territories",
-                {
-                    "territory": territory.name,
-                    "priority": territory.priority,
-                    "country": country,
-                },
-            )
-    for weight in document.weights:
-        yield "routing_weights", {**weight.model_dump(), "rep_email": weight.rep_email.lower()}
+def _routing_row(document: RoutingPolicy) -> Row:
+    """The whole of it, as `models.routing` reads it; apart, what SQL has to look up for it."""
+    lines, languages = document.product_lines, document.languages
+    return {
+        "document": document.model_dump_json(exclude=set(PROSE)),
+        "attributes": ",".join(sorted(attributes_of(document))),
+        "product_line_field": None if lines is None else lines.field.removeprefix("custom."),
+        "language_field": None
+        if languages is None or languages.field is None
+        else languages.field.removeprefix("custom."),
+    }
 
 
 def _identity_rows(document: IdentityPolicy) -> Iterator[tuple[str, Row]]:

@@ -1,43 +1,43 @@
-"""Deals the leads of a pool to its reps by weight, one after the other; knows neither leads nor
-reps."""
+"""Whose turn it is by weight, when who may take one changes from turn to turn; knows neither leads nor reps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Weights are policy numbers such as 0.5; in these units their shares are exact.
-UNITS = 1_000_000
+# Shares are sums of fractions: what differs by less is the same.
+SMALL = 1e-9
 
 
-def fair_turns(weights: Sequence[float], count: int, had: Sequence[int]) -> list[int]:
-    """Who takes each of the next `count` turns, as positions in `weights`, counted from 1, after
-    each member has had as many as `had` says.
+def next_in_turn(
+    weights: Sequence[float], entitled: Sequence[float], had: Sequence[float]
+) -> tuple[int, list[int]]:
+    """Who of those that may take it takes the next turn, as a position in `weights`, and after how many more turns at the latest each
+    has to have one.
 
-    After every turn each member has had its share of the turns to less than one turn, whatever the
-    weights, and a longer deal begins with the shorter one. The member chosen is, of those whose
-    share has not been had, the one whose share has to be had soonest. Source: Tijdeman, "The
-    chairman assignment problem", Discrete Mathematics 32 (1980). Raises ValueError for a weight
-    that is not positive, or a `had` of another length.
+    `entitled` is what each was entitled to so far, `had` what they had; this turn entitles each to their share of one. The one chosen is,
+    of those who have not had what they are entitled to, the one whose share has to be had soonest: as long as the same may take turns, each
+    has had their share to less than one turn, whatever the weights. Ties go to the first. Source: Tijdeman, "The chairman assignment
+    problem", Discrete Mathematics 32 (1980), whose shares may change from turn to turn too.
+
+    Raises ValueError for a weight that is not positive.
     """
-    if any(weight <= 0 for weight in weights):
+    total = sum(weights)
+    if min(weights) <= 0:
         raise ValueError(f"weights {list(weights)!r}: each must be positive")
-    if len(had) != len(weights):
-        raise ValueError(f"{len(had)} members have had turns, {len(weights)} have weights")
-    units = [max(1, round(weight * UNITS)) for weight in weights]
-    if len(units) < 2:
-        return [1] * count if units else []
-    total = sum(units)
-    # The bound, 1 - 1/scale, in units of 1/scale.
-    scale = 2 * len(units) - 2
-    had = list(had)
-    taken = []
-    for turn in range(sum(had) + 1, sum(had) + count + 1):
-        chosen, soonest = -1, 0
-        for member, unit in enumerate(units):
-            is_due = scale * turn * unit >= (scale * had[member] + 1) * total
-            limit = scale * (had[member] + 1) - 1
-            if is_due and (chosen < 0 or limit * units[chosen] < soonest * unit):
-                chosen, soonest = member, limit
-        had[chosen] += 1
-        taken.append(chosen + 1)
-    return taken
+    if len(weights) == 1:
+        return 0, [0]
+    # Nobody is more than 1 - 1/scale off.
+    scale = 2 * len(weights) - 2
+    chosen, soonest = -1, 0.0
+    left: list[float] = []
+    for member, weight in enumerate(weights):
+        rate = weight / total
+        turns = (had[member] + 1 - 1 / scale - entitled[member]) / rate
+        left.append(turns)
+        is_due = entitled[member] + rate >= had[member] + 1 / scale - SMALL
+        if is_due and (chosen < 0 or turns < soonest - SMALL * scale):
+            chosen, soonest = member, turns
+    if chosen < 0:
+        # All that is owed is owed to those who may not take it now.
+        chosen = min(range(len(left)), key=left.__getitem__)
+    return chosen, [max(0, int(turns - 1 + SMALL * scale)) for turns in left]

@@ -65,10 +65,14 @@ _IDENTIFIERS = """
 """
 
 # Their places in the order in which leads are dealt: of one instant, by person.
+# A lead that somebody had a claim to took no turn, but work of a rep's day; what was done by hand in the CRM took neither.
 _TURNS = """
-    select mqls.person_id, mqls.reached_at, mqls.known_at, people.country
-    from marts.fct_mqls as mqls inner join marts.dim_people as people using (person_id)
-    where person_id = $person_id
+    select mqls.reached_at, assignments.assigned_at as known_at, people.country, assignments.routing_version, assignments.rep_id,
+        case when assignments.cause in ('pool', 'breach', 'confirmed') then assignments.pool end as pool
+    from marts.fct_assignments as assignments
+    inner join marts.fct_mqls as mqls using (mql_id)
+    inner join marts.dim_people as people on assignments.person_id = people.person_id
+    where assignments.person_id = $person_id and assignments.rep_id is not null and assignments.cause <> 'crm'
     order by known_at, reached_at
 """
 _NEIGHBOURS = """
@@ -182,6 +186,9 @@ def _turns(connection: duckdb.DuckDBPyConnection, person_id: str) -> tuple[dict[
         {
             "lead_id": lead_id,
             "country": row["country"],
+            "routing_version": row["routing_version"],
+            "pool": row["pool"],
+            "rep_id": row["rep_id"],
             "reached_at": row["reached_at"].isoformat(),
             "known_at": row["known_at"].isoformat(),
         }

@@ -93,7 +93,7 @@ def company(open_warehouse: Callable[..., Any], tmp_path_factory: pytest.TempPat
         ),
     )
     version(
-        "routing", ("weights: []", "weights: [{rep_email: ann@handoff.example.org, weight: 3.0}]")
+        "routing", ("reps: []", "reps: [{rep_email: ann@handoff.example.org, weight: 3.0}]")
     )
     warehouse = open_warehouse(policies=folder)
     warehouse.append(events(warehouse))

@@ -19,6 +19,7 @@ from models.policies.documents import FIT_ATTRIBUTES
 from models.policies.kinds import KINDS
 from models.policies.load import POLICY_FOLDER, Policies, check_frozen, copy_policies, load_policies
 from models.policies.rows import POLICY_COLUMNS, policy_schemas, policy_tables
+from models.routing.rules import Facts, Rules
 
 
 @pytest.fixture
@@ -167,18 +168,33 @@ REFUSED = {
         "routing/v1.yml", "name: apac\n", "name: apac\n    default: true\n", 1, "both the default"),
     "territory twice": ("routing/v1.yml", "name: apac", "name: dach", 0, "'dach' occurs twice"),
     "weight of zero": (
-        "routing/v1.yml", "weights: []", "weights:\n  - {rep_email: a@b.example, weight: 0}", 1,
+        "routing/v1.yml", "reps: []", "reps:\n  - {rep_email: a@b.example, weight: 0}", 1,
         "weight 0 of a@b.example"),
     "weight in an unknown territory": (
-        "routing/v1.yml", "weights: []",
-        "weights:\n  - {rep_email: a@b.example, territory: dahc, weight: 1}", 1,
+        "routing/v1.yml", "reps: []",
+        "reps:\n  - {rep_email: a@b.example, territory: dahc, weight: 1}", 1,
         "did you mean 'dach'"),
-    "two weights for one rep": (
-        "routing/v1.yml", "weights: []",
-        "weights:\n  - {rep_email: a@b.example, weight: 1}\n"
+    "two entries for one rep": (
+        "routing/v1.yml", "reps: []",
+        "reps:\n  - {rep_email: a@b.example, weight: 1}\n"
         "  - {rep_email: A@b.example, weight: 2}",
-        2, "two weights"),
-    "weights are no list": ("routing/v1.yml", "weights: []", "weights: 3", 0, "a list expected"),
+        2, "two entries"),
+    "reps are no list": ("routing/v1.yml", "reps: []", "reps: 3", 0, "a list expected"),
+    "postal codes backwards": (
+        "routing/v1.yml", "name: apac\n", "name: apac\n    postal_codes: [\"72..70\"]\n", 1, "'72..70' is no range"),
+    "no company of that size": (
+        "routing/v1.yml", "name: apac\n", "name: apac\n    employees_at_least: 50\n    employees_at_most: 9\n", 1,
+        "at least 50 and at most 9"),
+    "languages of one territory": (
+        "routing/v1.yml", "reps: []", "reps:\n  - {rep_email: a@b.example, territory: dach, languages: [de]}", 1,
+        "only a weight can be of one territory"),
+    "a claim twice": (
+        "routing/v1.yml", "owners: [account_owner, relationship]", "owners: [account_owner, account_owner]", 0,
+        "'account_owner' occurs twice"),
+    "a language nothing tells": (
+        "routing/v1.yml", "reps: []", "reps: []\nlanguages: {when_nobody: anyone}", 1, "nothing tells"),
+    "hours in a zone nobody knows": (
+        "routing/v1.yml", 'hours: "09:00-17:00"}', 'hours: "09:00-17:00", time_zone: Europe/Berln}', 0, "Europe/Berln"),
     "better grade waits longer": ("routing/v1.yml", "  A: 15", "  A: 90", 0, "grade A waits 90"),
     "unknown grade": ("routing/v1.yml", "  A: 15", "  E: 15", 0, "'E'"),
     "max_records below two": (
@@ -423,7 +439,7 @@ def test_tables_have_their_full_schema_even_when_empty() -> None:
     tables = policy_tables(load_policies())
     schemas = policy_schemas()
     assert set(tables) == set(POLICY_COLUMNS)
-    assert tables["routing_weights"].num_rows == 0
+    assert tables["rollout_trials"].num_rows == 0
     for name, table in tables.items():
         assert table.schema == schemas[name], name
         assert table.schema.names == list(POLICY_COLUMNS[name])
@@ -462,29 +478,45 @@ def test_norway_is_a_country_and_not_false() -> None:
     tables = policy_tables(load_policies())
     rules = {row["rule_id"]: row for row in tables["scoring_rules"].to_pylist()}
     assert "NO" in json.loads(rules["country_target"]["value"])
-    assert "NO" in tables["routing_territories"].column("country").to_pylist()
+    assert "NO" in routing(load_policies()).policy.territories[1].countries
+
+
+def routing(policies: Policies) -> Rules:
+    """The routing that decides, read back from its row."""
+    [row] = policy_tables(policies)["routing_versions"].to_pylist()
+    return Rules.read(row["version"], row["document"])
 
 
 def test_unquoted_norway_is_a_country_too(
     folder: Path, edit: Callable[[str, str, str], int]
 ) -> None:
     edit("routing/v1.yml", '"NO"', "NO")
-    rows = policy_tables(load_policies(folder))["routing_territories"].to_pylist()
-    assert [row["territory"] for row in rows if row["country"] == "NO"] == ["emea"]
+    assert routing(load_policies(folder)).territory(Facts("NO"))[0] == "emea"
 
 
 def test_exactly_one_territory_takes_the_rest() -> None:
-    rows = policy_tables(load_policies())["routing_territories"].to_pylist()
-    assert [row["territory"] for row in rows if row["country"] is None] == ["emea"]
+    rules = routing(load_policies())
+    assert rules.territory(Facts("ZW")) == (
+        "emea", "country ZW is in no territory: default territory emea",
+    )  # fmt: skip
+    assert rules.territory(Facts())[0] == "emea"
 
 
 def test_the_same_country_may_stand_twice_with_different_priority(
     folder: Path, edit: Callable[[str, str, str], int]
 ) -> None:
     edit("routing/v1.yml", "countries:\n      [GB,", "countries:\n      [DE, GB,")
-    rows = policy_tables(load_policies(folder))["routing_territories"].to_pylist()
-    found = [(row["priority"], row["territory"]) for row in rows if row["country"] == "DE"]
-    assert min(found) == (10, "dach") and len(found) == 2
+    assert routing(load_policies(folder)).territory(Facts("de"))[0] == "dach"
+
+
+def test_reassigning_is_refused_where_the_crm_would_not_hear_of_it(
+    folder: Path, edit: Callable[[str, str, str], int]
+) -> None:
+    edit("routing/v1.yml", "# reassign: {", "reassign: {")
+    load_policies(folder)
+    line = edit("sync/v1.yml", "OwnerId: {owner: crm, mode: follow}", "OwnerId: {owner: crm, mode: fill_empty}")  # fmt: skip
+    error = refusal(folder)
+    assert f"sync/v1.yml:{line}" in error.message and "mode: follow" in error.remedy
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,14 @@ with accounts as (
     select * from {{ ref('int_accounts__grouped') }}
 ),
 
+owners as (
+    select * from {{ ref('int_accounts__owners') }}
+    qualify row_number() over (
+        partition by account_id
+        order by known_from desc
+    ) = 1
+),
+
 hierarchy as (
     select * from {{ ref('int_accounts__hierarchy') }}
 ),
@@ -17,6 +25,7 @@ people as (
 
 select
     accounts.account_id,
+    owners.rep_id as owner_rep_id,
     hierarchy.parent_account_id,
     hierarchy.ultimate_parent_account_id,
     accounts.name,
@@ -41,3 +50,4 @@ select
 from accounts
 inner join hierarchy on accounts.account_id = hierarchy.account_id
 left join people on accounts.account_id = people.account_id
+left join owners on accounts.account_id = owners.account_id

@@ -2,48 +2,52 @@
     materialized='incremental',
     incremental_strategy='deal',
     unique_key='assignment_id',
-    indexes=[{'columns': ['person_id']}, {'columns': ['task_key']}],
-    post_hook="{% if should_full_refresh() %}{{ note_pools_dealt(this, false) }}{% endif %}",
+    indexes=[{'columns': ['person_id']}, {'columns': ['task_key']}, {'columns': ['mql_id']}],
+    pre_hook="{{ deal_leads() }}",
+    post_hook="{% if should_full_refresh() or not is_incremental() %}{{ keep_all_dealt() }}{% endif %}",
 ) }}
 
 -- depends_on: {{ ref('int_batch__touched_people') }}
--- Weighted fair share: each lead of a pool takes the pool's next turn, and the turns are dealt so that every rep has had its share of them
--- to less than one lead at any time. Leads come in the order in which they became known, so a late event takes the next turn.
-{% set continues = continues_the_deal() %}
+-- depends_on: {{ ref('int_routing__signals') }}
+-- depends_on: {{ ref('int_reps__versions') }}
+-- depends_on: {{ ref('int_reps__absences') }}
+-- depends_on: {{ ref('int_accounts__owners') }}
+-- depends_on: {{ source('raw_policies', 'routing_versions') }}
+-- Decided by models.routing, one lead after the other in the order in which things became known: fair to less than one lead at any time, and
+-- the same whether leads come one by one or all at once.
+with dealt as (
+    select unnest(dealt['decisions'], max_depth := 2) from {{ leads_dealt() }}
+),
 
-with leads as (
-    {{ leads_dealt(this, continues) }}
+leads as (
+    select * from {{ ref('int_routing__leads') }}
+    {% if is_incremental() %}
+        where lead_id in (select dealt.lead_id from dealt)
+    {% endif %}
+    {{ looked_up() }}
 )
 
 select
-    assignment_id,
-    -- Whatever versions of the policies decided: a new version must not make every rep's old calls anew.
-    {{ guid(["'task'", 'person_id', 'crossing_number']) }} as task_key,
-    mql_id,
-    person_id,
-    account_id,
-    rep_id,
-    routing_version,
-    territory,
-    cast(to_json(
-        list_filter(
-            [
-                placement,
-                case
-                    when turn_rep_id is not null
-                        then
-                            'pool of ' || member_count || ' by weight: turn ' || turn || ' is ' || rep_name
-                            || ' (share ' || cast(round(100 * weight / total_weight) as bigint) || '%)'
-                    when rep_id is not null
-                        then 'nobody serves the territory: fallback ' || fallback_rep_name
-                    else 'nobody serves the territory and no fallback is set: unassigned'
-                end
-            ],
-            lambda step: step is not null
-        )
-    ) as varchar) as reason_path,
-    sla_minutes,
-    known_at as assigned_at,
-    known_at + to_minutes(sla_minutes) as sla_due_at,
-from leads
-where not is_erased
+    case
+        when dealt.number = 1 then {{ guid(["'assignment'", 'dealt.lead_id', 'dealt.routing_version']) }}
+        else {{ guid(["'assignment'", 'dealt.lead_id', 'dealt.routing_version', 'dealt.number']) }}
+    end as assignment_id,
+    {{ task_key('leads.person_id', 'leads.crossing_number', 'dealt.number') }} as task_key,
+    dealt.lead_id as mql_id,
+    leads.person_id,
+    leads.account_id,
+    dealt.rep_id,
+    dealt.routing_version,
+    dealt.territory,
+    dealt.pool,
+    dealt.cause,
+    cast(to_json(dealt.path) as varchar) as reason_path,
+    dealt.passed_over,
+    dealt.number as assignment_number,
+    dealt.sla_minutes,
+    make_timestamptz(dealt.assigned_us) as assigned_at,
+    make_timestamptz(dealt.due_us) as sla_due_at,
+    make_timestamptz(dealt.superseded_us) as superseded_at,
+    dealt.superseded_us is null as is_current,
+from dealt
+inner join leads on dealt.lead_id = leads.lead_id

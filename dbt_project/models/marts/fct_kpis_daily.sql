@@ -300,7 +300,7 @@ first_touches as (
         assignments.territory,
         min(activities.occurred_at) as touched_at,
     from mqls
-    inner join assignments on mqls.mql_id = assignments.mql_id
+    inner join assignments on mqls.mql_id = assignments.mql_id and assignments.is_current
     inner join activities
         on
             mqls.person_id = activities.person_id

@@ -6,6 +6,7 @@
 -- depends_on: {{ ref('int_consents__versions') }}
 -- depends_on: {{ ref('int_identity__identifiers') }}
 -- depends_on: {{ ref('int_activities__unioned') }}
+-- depends_on: {{ ref('int_meetings__no_shows') }}
 -- depends_on: {{ ref('int_identity__sightings') }}
 -- Whose rows have to be made again: everybody with a changed record, under the old id and the new one, everybody an activity was taken
 -- from or a write was answered for, everybody who has an address a consent was stated for, and everybody with something whose date has come

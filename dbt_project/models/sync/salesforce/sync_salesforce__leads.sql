@@ -16,7 +16,7 @@ with assignments as (
     select *
     from {{ ref('fct_assignments') }}
     where {{ where_touched() }}
-    qualify row_number() over (partition by person_id order by assigned_at desc, assignment_id asc) = 1
+    qualify row_number() over (partition by person_id order by assigned_at desc, assignment_number desc, assignment_id asc) = 1
 ),
 
 mqls as (
@@ -62,6 +62,7 @@ field_policies as (
 desired as (
     select
         assignments.assignment_id,
+        assignments.task_key,
         mqls.mql_id,
         people.person_id,
         targets.lead_record_id,
@@ -115,6 +116,7 @@ compared as (
     select
         desired_fields.*,
         observed.observed_value,
+        coalesce(observed.was_written, false) as was_written,
         -- Somebody changed it after we wrote it: theirs stands.
         coalesce(observed.was_written and observed.observed_value is distinct from observed.last_written_value, false)
             as is_human_edit,
@@ -135,6 +137,8 @@ changed as (
         and (
             lead_record_id is null
             or mode = 'always'
+            -- Ours as long as it is what we wrote: whoever changed it there has the last word.
+            or (mode = 'follow' and (observed_value is null or was_written))
             or (mode = 'fill_empty' and observed_value is null)
         )
 ),
@@ -166,7 +170,7 @@ select
     desired.owner_salesforce_id,
     gathered.payload,
     gathered.changes,
-    cast(to_json([desired.mql_id, desired.assignment_id]) as varchar) as reasons,
+    cast(to_json([desired.mql_id, desired.assignment_id, desired.task_key]) as varchar) as reasons,
     desired.trace_parent,
     desired.is_consented,
 from desired

@@ -8,6 +8,12 @@ with assignments as (
     {{ looked_up() }}
 ),
 
+-- Who has a lead no more is told of no call.
+current as (
+    select * from assignments
+    where is_current
+),
+
 mqls as (
     select * from {{ ref('fct_mqls') }}
     where {{ where_touched() }}
@@ -55,7 +61,7 @@ desired as (
         || ' (MQL, score ' || cast(round(mqls.score) as bigint) || ', grade ' || mqls.grade || ')' as subject,
         {{ reasons_text('mqls.reasons', 'chr(10)') }} as description,
         coalesce(consents.is_consented, false) as is_consented,
-    from assignments
+    from current as assignments
     inner join mqls on assignments.mql_id = mqls.mql_id
     inner join people on assignments.person_id = people.person_id
     inner join reps on assignments.rep_id = reps.rep_id

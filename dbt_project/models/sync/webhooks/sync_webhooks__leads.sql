@@ -54,7 +54,11 @@ reached as (
 
 assigned as (
     select
-        {{ guid(["'lead.assigned'", 'mqls.person_id', 'mqls.crossing_number']) }} as message_id,
+        case
+            when assignments.assignment_number = 1
+                then {{ guid(["'lead.assigned'", 'mqls.person_id', 'mqls.crossing_number']) }}
+            else {{ guid(["'lead.assigned'", 'mqls.person_id', 'mqls.crossing_number', 'assignments.assignment_number']) }}
+        end as message_id,
         {{ guid(["'lead.assigned'", 'mqls.person_id', 'mqls.crossing_number']) }} as decision_id,
         'lead.assigned' as kind,
         assignments.person_id,
@@ -72,6 +76,8 @@ assigned as (
             'hubspot_owner_id', reps.hubspot_owner_id,
             'routing_version', assignments.routing_version,
             'territory', assignments.territory,
+            'assignment_number', assignments.assignment_number,
+            'cause', assignments.cause,
             'score', round(mqls.score, 1),
             'grade', mqls.grade,
             -- A rep's name is personal too: whoever asks for it gets it by itself.
@@ -83,8 +89,8 @@ assigned as (
             'sla_due_at', {{ iso_instant('assignments.sla_due_at') }}
         ) as payload,
         mqls.trace_parent,
-        -- When the person qualified: whoever is not told that somebody did is not told either who got them.
-        mqls.reached_at as happened_at,
+        -- When the person qualified: whoever is not told that somebody did is not told either who got them. Who gets them later is news.
+        case when assignments.assignment_number = 1 then mqls.reached_at else assignments.assigned_at end as happened_at,
     from assignments
     inner join mqls on assignments.mql_id = mqls.mql_id and assignments.person_id = mqls.person_id
     left join reps on assignments.rep_id = reps.rep_id
