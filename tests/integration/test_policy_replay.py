@@ -92,9 +92,7 @@ def company(open_warehouse: Callable[..., Any], tmp_path_factory: pytest.TempPat
             "max_records: 8, max_per_person: 10, links: false",
         ),
     )
-    version(
-        "routing", ("reps: []", "reps: [{rep_email: ann@handoff.example.org, weight: 3.0}]")
-    )
+    version("routing", ("reps: []", "reps: [{rep_email: ann@handoff.example.org, weight: 3.0}]"))
     warehouse = open_warehouse(policies=folder)
     warehouse.append(events(warehouse))
     warehouse.transform(AS_OF)

@@ -13,8 +13,8 @@
 -- depends_on: {{ ref('int_reps__absences') }}
 -- depends_on: {{ ref('int_accounts__owners') }}
 -- depends_on: {{ source('raw_policies', 'routing_versions') }}
--- Decided by models.routing, one lead after the other in the order in which things became known: fair to less than one lead at any time, and
--- the same whether leads come one by one or all at once.
+-- Decided by models.routing, one lead after the other in the order in which things became known: fair to less than one lead at any time,
+-- and the same whether leads come one by one or all at once.
 with dealt as (
     select unnest(dealt['decisions'], max_depth := 2) from {{ leads_dealt() }}
 ),
