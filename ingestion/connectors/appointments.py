@@ -89,7 +89,8 @@ def icalendar_text(appointment: Appointment, *, method: str | None = None) -> st
 
 
 def fill_event(event: Any, appointment: Appointment) -> None:
-    """Write everything of an appointment that is ours into a VEVENT, in place of what stood there."""
+    """Write what is ours into a VEVENT, in place of what stood there; of description, place and
+    attendees only what is not there."""
     import icalendar
 
     organizer = icalendar.vCalAddress(f"mailto:{appointment.organizer_email}")
@@ -109,10 +110,11 @@ def fill_event(event: Any, appointment: Appointment) -> None:
         "organizer": organizer,
         REVISION.lower(): str(appointment.revision),
     }
-    if appointment.description is not None:
-        values["description"] = appointment.description
-    if appointment.location is not None:
-        values["location"] = appointment.location
+    # A person's own words stay.
+    for name in ("description", "location"):
+        told = getattr(appointment, name)
+        if told is not None and name not in event:
+            event.add(name, told)
     for name, value in values.items():
         event.pop(name, None)
         event.add(name, value)

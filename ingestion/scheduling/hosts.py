@@ -110,6 +110,10 @@ class Hosts(Protocol):
         """
         ...
 
+    def host(self, rep_id: str) -> Host | None:
+        """One rep, None for somebody who cannot be met any more."""
+        ...
+
     def invitee(self, email: str) -> Invitee:
         """The person with this address; without `person_id` when nobody has it."""
         ...
