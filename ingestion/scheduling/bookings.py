@@ -63,13 +63,20 @@ class SlotRefused(HandoffError):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What somebody wants to book: `starts_at` in UTC, `time_zone` (IANA) their own."""
+    """What somebody wants to book: `starts_at` in UTC, `time_zone` (IANA) their own; `person_id` is
+    for a hold of which it is not said yet under which address."""
 
     meeting_type: str
     starts_at: datetime
     time_zone: str
     invitee: Invitee | None
+    person_id: str | None = None
     link_id: str | None = None
+
+    @property
+    def whose(self) -> str | None:
+        """The person whose hosts are asked."""
+        return self.person_id if self.invitee is None else self.invitee.person_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +283,7 @@ class Bookings:
         self, wish: Wish, decide: Callable[[NewBooking, MeetingType, datetime], Decision]
     ) -> Decision:
         meeting = self.meeting_type(wish.meeting_type)
-        person_id = None if wish.invitee is None else wish.invitee.person_id
+        person_id = wish.whose
         hosts = self._require_offered(
             meeting, self._hosts_for(person_id), wish.starts_at, person_id
         )
@@ -506,7 +513,7 @@ def _new(wish: Wish, meeting: MeetingType, host: Host) -> NewBooking:
         title=_title(meeting, host.name, invitee),
         description=meeting.description,
         location=meeting.location,
-        person_id=None if invitee is None else invitee.person_id,
+        person_id=wish.whose,
         email=None if invitee is None else invitee.email,
         name=None if invitee is None else invitee.name,
         calendar=host.calendars[0] if host.calendars else None,

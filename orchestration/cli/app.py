@@ -395,10 +395,11 @@ def serve(
         int | None, typer.Option(min=1, max=65_535, help="Port; default HANDOFF_EDGE_PORT.")
     ] = None,
 ) -> None:
-    """Serve the edge: POST /v1/events, POST /webhooks/{system}, and what became of them; /openapi.json lists every address."""
+    """Serve the edge: POST /v1/events, POST /webhooks/{system}, what became of them, and booking; /openapi.json lists every address."""
     from ingestion.edge.server import serve as serve_edge
     from ingestion.replay import retake
     from orchestration.edge_decisions import ServingDecisions
+    from orchestration.edge_scheduling import ServingHosts
 
     settings = Settings()
 
@@ -407,11 +408,20 @@ def serve(
             f"edge on {url}  (log: {settings.log_path}; Ctrl-C stops)", file=sys.stderr, flush=True
         )
 
-    decisions = ServingDecisions(settings)
+    decisions, hosts = ServingDecisions(settings), ServingHosts(settings)
     try:
-        serve_edge(settings, host, port, announce=announce, decisions=decisions, retake=retake)
+        serve_edge(
+            settings,
+            host,
+            port,
+            announce=announce,
+            decisions=decisions,
+            retake=retake,
+            scheduling=hosts,
+        )
     finally:
         decisions.close()
+        hosts.close()
 
 
 @app.command()
