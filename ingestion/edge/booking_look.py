@@ -24,7 +24,7 @@ a{color:var(--accent)}
 .good{background:var(--good-bg);color:var(--good)}
 .bad{background:var(--bad-bg);color:var(--bad)}
 .when{font-size:1.2rem;font-weight:600}
-.times{display:grid;gap:.5rem;grid-template-columns:repeat(auto-fill,minmax(7rem,1fr));list-style:none;margin:0;padding:0}
+.times{display:grid;gap:.5rem;grid-template-columns:repeat(auto-fill,minmax(5.6rem,1fr));list-style:none;margin:0;padding:0}
 .times a,button,.button{display:block;width:100%;font:inherit;text-align:center;text-decoration:none;cursor:pointer;
 color:var(--accent);background:var(--card);border:1px solid var(--accent);border-radius:.5rem;padding:.6rem .7rem;min-height:2.8rem}
 .times a:hover,button:hover,.button:hover{border-width:2px;padding:calc(.6rem - 1px) calc(.7rem - 1px)}

@@ -24,6 +24,7 @@ from orchestration.cli import (
     identity,
     policy,
     quarantine,
+    scheduling,
     webhooks,
 )
 from orchestration.cli.drift import drift
@@ -53,6 +54,7 @@ app.add_typer(contracts.app)
 app.add_typer(identity.app)
 app.add_typer(policy.app)
 app.add_typer(quarantine.app)
+app.add_typer(scheduling.app)
 app.add_typer(webhooks.app)
 app.command()(enrich)
 app.command()(erase)
