@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
+import structlog
 import typer
 
 from ingestion import time_zones
@@ -209,6 +211,9 @@ def _desk(settings: Settings) -> Iterator[Bookings]:
     from ingestion.scheduling.databases import open_store
     from orchestration.edge_scheduling import ServingHosts
 
+    if not structlog.is_configured():
+        # What is warned of must not stand in what is printed for programs.
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     with (
         closing(ServingHosts(settings)) as hosts,
         closing(open_store(settings)) as store,
