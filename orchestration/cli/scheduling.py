@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
-import structlog
 import typer
 
 from ingestion import time_zones
@@ -205,6 +204,8 @@ def repair(as_json: AsJson = False) -> None:
 
 @contextmanager
 def _desk(settings: Settings) -> Iterator[Bookings]:
+    import structlog
+
     from ingestion.log.owner import open_log
     from ingestion.scheduling.bookings import Bookings
     from ingestion.scheduling.calendars import Calendars

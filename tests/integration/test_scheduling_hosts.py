@@ -56,7 +56,7 @@ reps:
   - rep_email: Ada@ours.example
     working_hours: [{days: [1, 2], start: "10:00", end: "12:00"}, {days: [1, 2], start: "13:00", end: "24:00"}]
     holidays: {country: DE, subdivision: BE}
-    calendars: [{system: caldav, id: /ada/work/}, {system: caldav, id: /ada/private/}]
+    calendars: [{system: caldav, id: /ada/office/}, {system: caldav, id: /ada/private/}]
 """
 CALENDARS = REPS.splitlines()[-1]
 
@@ -112,7 +112,7 @@ def test_hours_and_zones_are_the_policy_s_of_a_rep_then_the_crm_s_then_the_defau
     )
     assert (ada.holidays, ada.working_days) == (HolidayCalendar("DE", "BE"), {1, 2})
     assert ada.calendars == (
-        CalendarName("caldav", "/ada/work/"),
+        CalendarName("caldav", "/ada/office/"),
         CalendarName("caldav", "/ada/private/"),
     )
     # What cannot be read as hours, or is no zone, is not guessed at.
