@@ -93,6 +93,9 @@ class PostgresEngine:
         with self._connected() as connection, connection.transaction():
             yield _Statements(connection)
 
+    def overwrite(self) -> None:
+        """Nothing: the server's own vacuum does it, in its own time."""
+
     def close(self) -> None:
         """Close every connection."""
         self._pool.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,16 @@ class SqliteEngine:
         with self._lock:
             try:
                 yield _Statements(self._connection)
+            except apsw.Error as error:
+                raise self._fault(error) from error
+
+    def overwrite(self) -> None:
+        """Write the file anew, and empty the write-ahead log unless somebody is reading just then."""
+        with self._lock:
+            try:
+                self._connection.execute("vacuum")
+                with suppress(apsw.BusyError):
+                    self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             except apsw.Error as error:
                 raise self._fault(error) from error
 

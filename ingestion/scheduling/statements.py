@@ -168,6 +168,10 @@ class Engine(Protocol):
         """Statements that only read."""
         ...
 
+    def overwrite(self) -> None:
+        """Have on the disk no more what was replaced, as far as that is in this process's hands."""
+        ...
+
     def close(self) -> None:
         """Give everything back; may be called twice."""
         ...
@@ -352,18 +356,21 @@ class SqlStore:
                 has_conflict=None if has_conflict is None else int(has_conflict),
             )
 
-    def forget(self, emails: Sequence[str]) -> int:
+    def forget(self, emails: Sequence[str], person_ids: Sequence[str] = ()) -> int:
         """Take these people out of every booking."""
+        named = [("email", value.lower()) for value in emails]
+        named += [("person_id", value) for value in person_ids]
         count = 0
         with self.engine.transaction() as sql:
-            for email in emails:
+            for column, value in named:
                 count += len(
                     sql.rows(
                         "update bookings set email = null, name = null, person_id = null, reason = null, title = 'erased'"
-                        " where email = :email returning booking_id",
-                        email=email,
+                        f" where {column} = :value returning booking_id",
+                        value=value,
                     )
                 )
+        self.engine.overwrite()
         return count
 
     def close(self) -> None:

@@ -260,8 +260,9 @@ class BookingStore(Protocol):
         """The calendar has `revision`, as the version `etag`."""
         ...
 
-    def forget(self, emails: Sequence[str]) -> int:
-        """Take these people out of every booking, which stays with its times; how many there were."""
+    def forget(self, emails: Sequence[str], person_ids: Sequence[str] = ()) -> int:
+        """Take these people out of every booking, which stays with its times, from the disk too; how
+        many there were."""
         ...
 
     def close(self) -> None:

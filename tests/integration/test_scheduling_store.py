@@ -247,6 +247,27 @@ def test_a_person_is_taken_out_and_the_time_stays(store: SqlStore) -> None:
         store.book(new(), key("b"), NOW, "test")
 
 
+def test_nothing_of_a_forgotten_person_is_left_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "bookings.sqlite"
+    with closing(open_sqlite(path)) as store:
+        for number in range(40):
+            person = (
+                {"email": "ada@example.com"}
+                if number % 2
+                else {"email": None, "person_id": "person-ada"}
+            )
+            store.book(
+                new(AT + number * 2 * HALF, name="Ada Lovelace", **person),
+                key(str(number)),
+                NOW,
+                "test",
+            )
+        assert store.forget(["ADA@example.com"], ["person-ada"]) == 40
+        left = b"".join(file.read_bytes() for file in tmp_path.glob("bookings.sqlite*"))
+    for text in (b"ada@example.com", b"person-ada", b"Lovelace"):
+        assert text not in left
+
+
 def test_history_cannot_be_rewritten(store: SqlStore, address: str) -> None:
     store.book(new(), key("a"), NOW, "test")
     for statement in ("update changes set state = 'held'", "delete from changes"):
