@@ -55,10 +55,16 @@ unit: $(STAMP) services
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # Servers that tests run against for real and PyPI does not have. Who is not root installs them by hand, or their tests are skipped.
-services:        ## redis-server, by apt where we may
+services:        ## redis-server, PostgreSQL and Chromium, by apt where we may
 	@command -v redis-server > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
 	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server > /dev/null; } \
 	  || echo "redis-server is not installed: the tests that need it are skipped"
+	@command -v initdb > /dev/null || ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql > /dev/null; } \
+	  || echo "PostgreSQL is not installed: the tests that need it are skipped"
+	@command -v chromium > /dev/null || command -v google-chrome > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
+	  && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium > /dev/null; } \
+	  || echo "Chromium is not installed: the tests that need it are skipped"
 
 prove: $(STAMP)  ## the long proofs: many runs, many crashes
 	$(BIN)/pytest -q -m prove --timeout 3600

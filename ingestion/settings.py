@@ -158,6 +158,16 @@ class Settings(BaseSettings):
         "UTC", description="Zone of whole days in calendars that name none of their own."
     )
 
+    scheduling_database: SecretStr | None = Field(
+        None,
+        description="postgresql://… where several edges share bookings; empty = a file of HANDOFF_HOME.",
+    )
+    scheduling_busy_seconds: float = Field(
+        15.0,
+        ge=0,
+        description="How long what a calendar said to be taken is believed when slots are shown.",
+    )
+
     sandbox_port: int = Field(8_322, ge=1, le=65_535)
     sandbox_seed: int = 7
     ui_port: int = Field(3_000, ge=1, le=65_535)
@@ -193,6 +203,11 @@ class Settings(BaseSettings):
     def edge_dir(self) -> Path:
         """Clients of the events API and the keys that sign their tokens."""
         return self.root / "edge"
+
+    @property
+    def bookings_path(self) -> Path:
+        """Holds and bookings, where no other database is named: state that cannot be rebuilt."""
+        return self.root / "scheduling" / "bookings.sqlite"
 
     @property
     def archive_dir(self) -> Path:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime
-from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ingestion.errors.catalog import HandoffError
 from ingestion.landing.marks import read_mark
 from ingestion.log.interface import Lane
 from ingestion.settings import Settings
 from orchestration.named_rows import named_rows
+from orchestration.serving_process import ServingProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ingestion.edge.decisions import Progress
-
-Answer = TypeVar("Answer")
 
 # Where each record names the person it is about, besides its own record.
 _CONTACT_FIELDS = {
@@ -43,13 +36,8 @@ _PUSHES = """
 """
 
 
-class ServingDecisions:
+class ServingDecisions(ServingProcess):
     """Answers from the newest serving file; slow questions keep nobody's events waiting."""
-
-    def __init__(self, settings: Settings) -> None:
-        """Starts nothing yet; the first question does."""
-        self._settings = settings
-        self._pool: ProcessPoolExecutor | None = None
 
     def progress(self, seq: int, lane: Lane) -> Progress:
         """How far the event with this `seq` has come, by the marks that landing and batches leave."""
@@ -69,45 +57,6 @@ class ServingDecisions:
     async def person(self, who: str) -> dict[str, Any]:
         """Everything known of the person; NOT_FOUND, or SERVING_MISSING before anything was published."""
         return await self._ask(_person, who)
-
-    def close(self) -> None:
-        """End the process that answers."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-
-    async def _ask(self, question: Callable[..., Answer], *values: Any) -> Answer:
-        loop = asyncio.get_running_loop()
-        for attempt in (1, 2):
-            if self._pool is None:
-                self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-            try:
-                found = await loop.run_in_executor(
-                    self._pool, _answer, question, self._settings, values
-                )
-            except BrokenProcessPool:
-                # Killed from outside, for memory for instance: the next one starts afresh.
-                self._pool = None
-                if attempt == 2:
-                    raise
-                continue
-            if isinstance(found, _Failure):
-                raise HandoffError(found.code, found.message, remedy=found.remedy)
-            return found
-        raise AssertionError("unreachable")
-
-
-class _Failure:
-    """A HandoffError on its way between processes: the exception itself does not survive pickling."""
-
-    def __init__(self, error: HandoffError) -> None:
-        self.code, self.message, self.remedy = error.code, error.message, error.remedy
-
-
-def _answer(question: Callable[..., Answer], settings: Settings, values: Any) -> Answer | _Failure:
-    try:
-        return question(settings, *values)
-    except HandoffError as error:
-        return _Failure(error)
 
 
 def _person(settings: Settings, who: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@ calendar's business."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,11 +31,31 @@ class BusySource(Protocol):
         ...
 
     def busy(
-        self, settings: Settings, calendars: Sequence[str], start: datetime, end: datetime
+        self,
+        settings: Settings,
+        calendars: Sequence[str],
+        start: datetime,
+        end: datetime,
+        *,
+        markers: Sequence[str] = (),
+        leaving_out: str | None = None,
     ) -> list[Interval]:
         """Taken times of `calendars` (none named: of all) within [start, end), merged, by calendar
-        and start; a calendar nobody can say anything of is an error, never free."""
+        and start; a calendar nobody can say anything of is an error, never free.
+
+        A whole day shown as free is taken all the same when its title or category has one of
+        `markers`. `leaving_out` is a booking of ours whose own event does not count.
+        """
         ...
+
+
+def is_marked(texts: Iterable[str], markers: Sequence[str]) -> bool:
+    """Whether one of `markers` is among the words of a text, whatever their case."""
+    return any(
+        re.search(rf"(?<!\w){re.escape(marker)}(?!\w)", text, re.IGNORECASE)
+        for marker in markers
+        for text in texts
+    )
 
 
 def merged(intervals: Iterable[Interval], start: datetime, end: datetime) -> list[Interval]:

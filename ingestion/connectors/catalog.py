@@ -9,13 +9,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
+from ingestion.connectors.appointments import AppointmentBook
 from ingestion.connectors.busy import BusySource
 from ingestion.connectors.extracted import Source
 from ingestion.errors.catalog import HandoffError
 from ingestion.settings import EVENT_ONLY_SYSTEMS, Settings
 
 CONNECTORS_DIR = Path(__file__).parent
-PARTS = ("source", "webhook", "destination", "picklists", "busy")
+PARTS = ("source", "webhook", "destination", "picklists", "busy", "appointments")
 
 
 @cache
@@ -60,6 +61,11 @@ def picklists(system: str) -> ModuleType:
 def busy(system: str) -> BusySource:
     """The module that tells when people are taken by `system`; SYSTEM_UNKNOWN names those that can."""
     return cast(BusySource, _part(system, "busy"))
+
+
+def appointments(system: str) -> AppointmentBook:
+    """The module that writes bookings into `system`'s calendars; SYSTEM_UNKNOWN names those that take any."""
+    return cast(AppointmentBook, _part(system, "appointments"))
 
 
 def mapping_file(name: str) -> Path | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,9 @@ from ingestion.connectors import catalog
 from ingestion.contracts.registry import RECORD_TABLES, event_type
 from ingestion.edge import metrics as prometheus
 from ingestion.edge.admission import Admission, UnderWay
+from ingestion.edge.booking_desk import BookingDesk
+from ingestion.edge.booking_doors import BookingDoors
+from ingestion.edge.booking_links import BookingLinks
 from ingestion.edge.callers import Callers, is_local
 from ingestion.edge.clients import ClientRegistry
 from ingestion.edge.contacts import Contacts
@@ -32,10 +36,12 @@ from ingestion.edge.openapi import add_routes
 from ingestion.edge.problems import problem_response
 from ingestion.edge.quarantine import Quarantine, Retake
 from ingestion.edge.rate_limits import RateLimits, parse_limits
+from ingestion.edge.scheduling import Scheduling
 from ingestion.edge.tokens import Tokens
 from ingestion.edge.webhooks import Webhooks
 from ingestion.errors.catalog import HandoffError
 from ingestion.log.interface import EventLog
+from ingestion.scheduling.hosts import Hosts
 from ingestion.settings import Settings
 from ingestion.tracing import tracer
 
@@ -68,11 +74,13 @@ def create_app(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     decisions: Decisions | None = None,
     retake: Retake | None = None,
+    scheduling: Hosts | None = None,
 ) -> FastAPI:
     """The edge as an ASGI application that appends to `log`, which stays the caller's to close.
 
     `clock` is what signatures, tokens and the ends of contracts are judged against; `decisions` answers
-    what became of events and people, `retake` takes what was refused once more.
+    what became of events and people, `retake` takes what was refused once more, `scheduling` says whom
+    a lead can meet.
     """
     known_systems = frozenset(catalog.known_systems(settings))
     under_way = UnderWay()
@@ -88,6 +96,15 @@ def create_app(
     contacts = Contacts(gate, decisions)
     quarantine = Quarantine(settings, log, gate, retake)
     oauth = OAuth(settings, tokens, limits)
+    desk = BookingDesk(settings, log, scheduling, clock)
+    meetings = Scheduling(desk, gate)
+    booking = BookingDoors(desk, BookingLinks(settings.edge_dir), limits)
+
+    @asynccontextmanager
+    async def running(started: object) -> AsyncIterator[None]:
+        """Inner first: what is being booked is told to the log, which is still open."""
+        async with webhooks.running(started), desk.running():
+            yield
 
     doors: dict[str, Door] = {}
 
@@ -110,7 +127,7 @@ def create_app(
         redoc_url=None,
         # A redirect has no words; the other address is answered like any that is not served.
         redirect_slashes=False,
-        lifespan=webhooks.running,
+        lifespan=running,
     )
     app.add_exception_handler(HandoffError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
@@ -131,7 +148,7 @@ def create_app(
         return await webhooks.health(request)
 
     # Plain routes: FastAPI's dependency injection, unused here, took a quarter of our CPU time.
-    for path, endpoints in {
+    routes: dict[str, dict[str, Endpoint]] = {
         "/v1/events": {"POST": events.post, "OPTIONS": handshake},
         "/v1/events/{id:path}/status": {"GET": events.get_status},
         "/webhooks/{system}": {"POST": webhooks.post, "OPTIONS": webhooks.options},
@@ -141,10 +158,20 @@ def create_app(
         "/v1/quarantine": {"GET": quarantine.get_page},
         "/v1/quarantine/{quarantine_id}": {"GET": quarantine.get_one},
         "/v1/quarantine/{quarantine_id}/replay": {"POST": quarantine.post_replay},
+        "/v1/scheduling/slots": {"GET": meetings.get_slots},
+        "/v1/scheduling/holds": {"POST": meetings.post_hold},
+        "/v1/scheduling/bookings": {"POST": meetings.post_booking},
+        "/v1/scheduling/bookings/{booking_id}": {"GET": meetings.get_booking},
+        "/v1/scheduling/bookings/{booking_id}/reschedule": {"POST": meetings.post_reschedule},
+        "/v1/scheduling/bookings/{booking_id}/cancel": {"POST": meetings.post_cancel},
+        "/v1/scheduling/bookings/{booking_id}/outcome": {"POST": meetings.post_outcome},
+        "/book/{token}": {"GET": booking.get, "POST": booking.post},
+        "/book/{token}/meeting.ics": {"GET": booking.get_ics},
         "/oauth/token": {"POST": oauth.post_token},
         "/.well-known/oauth-authorization-server": {"GET": oauth.get_metadata},
         "/metrics": {"GET": get_metrics},
-    }.items():
+    }
+    for path, endpoints in routes.items():
         route = _by_method(endpoints)
         app.add_route(path, route, methods=list(endpoints))
         if path in HOT_PATHS:

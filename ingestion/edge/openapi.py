@@ -6,7 +6,7 @@ from typing import Any
 
 from ingestion.connectors import catalog
 from ingestion.edge.bodies import BATCH, EVENT, JSON
-from ingestion.edge.openapi_schemas import TEXT, WHOLE, any_of, ref, schemas
+from ingestion.edge.openapi_schemas import INSTANT, KEY, TEXT, WHOLE, any_of, ref, schemas
 from ingestion.edge.problems import MEDIA_TYPE as PROBLEM
 from ingestion.edge.scopes import SCOPES
 from ingestion.settings import Settings
@@ -187,6 +187,7 @@ def _paths(settings: Settings) -> dict[str, Any]:
                 "responses": _answers({"200": _answer("What became of it.", ref("Replayed"))}),
             }
         },
+        **_scheduling_paths(),
         "/oauth/token": {
             "post": {
                 "summary": "An access token for a client's id and secret",
@@ -225,6 +226,130 @@ def _paths(settings: Settings) -> dict[str, Any]:
                         }
                     }
                 ),
+            }
+        },
+    }
+
+
+def _scheduling_paths() -> dict[str, Any]:
+    reads, writes = (
+        {"security": [{"oauth2": [f"scheduling:{verb}"]}]} for verb in ("read", "write")
+    )
+    booking_id = _parameter("booking_id", "path", "of an answer of POST /v1/scheduling/bookings")
+    key = _parameter(
+        "Idempotency-Key",
+        "header",
+        "of the caller's choice; the same key and body are answered alike for ever, another body 409",
+        schema=KEY,
+    )
+    page = {"text/html": {"schema": TEXT}}
+    html = {
+        "4XX": {"description": "A page that says why not.", "content": page},
+        "503": {"description": "A page that says to try again.", "content": page},
+    }
+    token = _parameter("token", "path", "of `handoff schedule link`")
+
+    def posts(
+        summary: str, body: str, status: str, *parameters: dict[str, Any], **more: Any
+    ) -> Any:
+        return {
+            "post": {
+                "summary": summary,
+                **writes,
+                "parameters": list(parameters),
+                "requestBody": {"required": True, "content": {JSON: {"schema": ref(body)}}},
+                "responses": _answers({status: _answer("The booking.", ref("Booking"))}),
+                **more,
+            }
+        }
+
+    return {
+        "/v1/scheduling/slots": {
+            "get": {
+                "summary": "Free slots of whom a person should meet",
+                "description": "Of the owner; without one of the reps of the territory. Working hours, holidays, calendars,"
+                " buffers, notice, horizon and daily caps are those of the scheduling policy.",
+                **reads,
+                "parameters": [
+                    _parameter("meeting_type", "query", "of the scheduling policy", required=True),
+                    _parameter("person_id", "query", "as in marts.dim_people"),
+                    _parameter("email", "query", "in place of person_id"),
+                    _parameter("from", "query", "default: now", schema=INSTANT),
+                    _parameter(
+                        "to", "query", "default: a week later; at most 62 days", schema=INSTANT
+                    ),
+                    _parameter("zone", "query", "IANA zone of local_starts_at; default: UTC"),
+                ],
+                "responses": _answers({"200": _answer("The slots.", ref("Slots"))}),
+            }
+        },
+        "/v1/scheduling/holds": posts(
+            "Keep a slot for some minutes",
+            "HoldRequest",
+            "201",
+            description="Its booking_id is the hold_id of POST /v1/scheduling/bookings. SLOT_TAKEN and"
+            " SLOT_NOT_OFFERED carry the next free `slots`.",
+        ),
+        "/v1/scheduling/bookings": posts(
+            "Book a slot, or one that is held",
+            "BookingRequest",
+            "201",
+            key,
+            description="With an Idempotency-Key or a hold_id. SLOT_TAKEN and SLOT_NOT_OFFERED carry the next free `slots`.",
+        ),
+        "/v1/scheduling/bookings/{booking_id}": {
+            "get": {
+                "summary": "A booking as it is now, with every change of it",
+                **reads,
+                "parameters": [booking_id],
+                "responses": _answers({"200": _answer("The booking.", ref("Booking"))}),
+            }
+        },
+        "/v1/scheduling/bookings/{booking_id}/reschedule": posts(
+            "Move a booking to another slot of its host, or leave it as it is",
+            "RescheduleRequest",
+            "200",
+            booking_id,
+            key,
+        ),
+        "/v1/scheduling/bookings/{booking_id}/cancel": posts(
+            "Call a booking off, or let go of a hold", "CancelRequest", "200", booking_id, key
+        ),
+        "/v1/scheduling/bookings/{booking_id}/outcome": posts(
+            "Say how a meeting went", "OutcomeRequest", "200", booking_id, key
+        ),
+        "/book/{token}": {
+            "get": {
+                "summary": "The page on which one lead books one meeting",
+                "parameters": [token],
+                "responses": {"200": {"description": "The page.", "content": page}, **html},
+            },
+            "post": {
+                "summary": "What the page's forms send",
+                "parameters": [token],
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/x-www-form-urlencoded": {"schema": ref("BookingForm")}
+                    },
+                },
+                "responses": {
+                    "303": {"description": "Done; back to the page."},
+                    **html,
+                },
+            },
+        },
+        "/book/{token}/meeting.ics": {
+            "get": {
+                "summary": "The booked meeting as an iCalendar file",
+                "parameters": [token],
+                "responses": {
+                    "200": {
+                        "description": "RFC 5545.",
+                        "content": {"text/calendar": {"schema": TEXT}},
+                    },
+                    **html,
+                },
             }
         },
     }

@@ -8,12 +8,24 @@ from typing import Any, get_args
 from ingestion.contracts import registry
 from ingestion.log.interface import OutcomeKind
 from ingestion.quarantine import STATUSES
+from ingestion.scheduling.store import STATES
 
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}
 INSTANT = {"type": "string", "format": "date-time"}
+KEY = {"type": "string", "pattern": "^[!-~]{1,255}$"}
 
 _RATE = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+_SLOT: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "starts_at": INSTANT,
+        "ends_at": INSTANT,
+        "local_starts_at": INSTANT,
+        "host_count": WHOLE,
+    },
+    "required": ["starts_at", "ends_at", "local_starts_at", "host_count"],
+}
 _COUNT = {"type": "integer", "minimum": 0}
 _PERIOD: dict[str, Any] = {
     "type": "object",
@@ -203,6 +215,7 @@ def schemas() -> dict[str, Any]:
         ),
         "TokenError": _object({"error": TEXT, "error_description": TEXT}, "error"),
         "WebhookHealth": _HEALTH,
+        **_scheduling(),
         "Problem": _object(
             {
                 "type": TEXT,
@@ -217,6 +230,7 @@ def schemas() -> dict[str, Any]:
                 "path": TEXT,
                 "quarantine_id": WHOLE,
                 "errors": {"type": "array", "items": _object(violation)},
+                "slots": {"type": "array", "items": _SLOT},
             },
             "type",
             "title",
@@ -227,6 +241,69 @@ def schemas() -> dict[str, Any]:
         ),
     }
     return found
+
+
+def _scheduling() -> dict[str, Any]:
+    maybe = {"type": ["string", "null"]}
+    booking = {
+        "booking_id": TEXT,
+        "state": {"enum": list(STATES)},
+        "revision": WHOLE,
+        "meeting_type": TEXT,
+        "starts_at": INSTANT,
+        "ends_at": INSTANT,
+        "time_zone": TEXT,
+        "local_starts_at": INSTANT,
+        "host": {"type": "object"},
+        "invitee": {"type": "object"},
+        "location": maybe,
+        "expires_at": {"type": ["string", "null"], "format": "date-time"},
+        "changed_at": INSTANT,
+        "calendar": _object(
+            {
+                "system": maybe,
+                "status": {"enum": ["none", "pending", "written"]},
+                "has_conflict": {
+                    "type": ["boolean", "null"],
+                    "description": "whether something else stood in the calendar at that time by then",
+                },
+            },
+            "status",
+        ),
+        "changes": {"type": "array", "items": {"type": "object"}},
+        "is_masked": {"type": "boolean"},
+        "correlation_id": TEXT,
+    }
+    short = {"type": "string", "maxLength": 255}
+    wish = {"meeting_type": TEXT, "starts_at": INSTANT, "time_zone": TEXT, "email": short}
+    closed = {"additionalProperties": False}
+    return {
+        "Slots": _object(
+            {
+                "meeting_type": TEXT,
+                "time_zone": TEXT,
+                "slots": {"type": "array", "items": _SLOT},
+                "correlation_id": TEXT,
+            },
+            "slots",
+            "correlation_id",
+        ),
+        "Booking": _object(
+            booking,
+            *(name for name in booking if name not in ("changes", "expires_at", "location")),
+        ),
+        "HoldRequest": _object(wish | {"person_id": short}, "meeting_type", "starts_at") | closed,
+        "BookingRequest": _object(wish | {"name": short, "hold_id": TEXT}, "email") | closed,
+        "RescheduleRequest": _object({"starts_at": INSTANT, "time_zone": TEXT}, "starts_at")
+        | closed,
+        "CancelRequest": _object({"reason": short}) | closed,
+        "OutcomeRequest": _object({"outcome": {"enum": ["held", "no_show"]}}, "outcome") | closed,
+        "BookingForm": _object(
+            {name: TEXT for name in ("at", "zone", "name", "key")}
+            | {"action": {"enum": ["book", "reschedule", "cancel"]}},
+            "action",
+        ),
+    }
 
 
 def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:

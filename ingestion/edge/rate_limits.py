@@ -24,6 +24,9 @@ DEFAULTS: dict[str, str] = {
     "webhooks": "60000/minute",
     "reads": "6000/minute",
     "quarantine": "600/minute",
+    "scheduling": "1200/minute",
+    # By the address a page is asked from, which colleagues may share.
+    "booking": "300/minute",
     # Guessing secrets is what this one slows down.
     "token": "60/minute",
 }

@@ -14,6 +14,8 @@ SCOPES: dict[str, str] = {
     "pii:read": "see personal values in clear, wherever another scope lets them be read",
     "quarantine:read": "read what was refused, personal values masked",
     "quarantine:replay": "let what was refused in once more",
+    "scheduling:read": "read free slots and bookings, personal values masked",
+    "scheduling:write": "hold, book, move and cancel meetings, and say how they went",
     "webhooks:read": "read how a system's webhooks fare",
     "metrics:read": "read /metrics from another machine",
     "admin:*": "all of it",

@@ -24,6 +24,7 @@ from ingestion.edge.quarantine import Retake
 from ingestion.errors.catalog import HandoffError
 from ingestion.listening import listen
 from ingestion.log.owner import open_log
+from ingestion.scheduling.hosts import Hosts
 from ingestion.settings import Settings
 from ingestion.tracing import shut_down
 
@@ -43,12 +44,13 @@ def serve(
     announce: Callable[[str], None] | None = None,
     decisions: Decisions | None = None,
     retake: Retake | None = None,
+    scheduling: Hosts | None = None,
 ) -> None:
     """Run the edge until SIGINT or SIGTERM; then answer what is under way, commit it and give the
     log up.
 
     `announce` hears the address once it is ours, `decisions` answers what became of events, `retake`
-    takes what was refused once more.
+    takes what was refused once more, `scheduling` says whom a lead can meet.
     ADDRESS_UNAVAILABLE when `host` and `port` (default: settings) cannot be listened on,
     TLS_REQUIRED when others could reach them in plain HTTP; what `open_log` raises when there is no
     log to write.
@@ -64,7 +66,7 @@ def serve(
         closing(listen(host, port, "HANDOFF_EDGE_PORT")) as listener,
         closing(open_log(settings)) as log,
     ):
-        app = create_app(settings, log, decisions=decisions, retake=retake)
+        app = create_app(settings, log, decisions=decisions, retake=retake, scheduling=scheduling)
         _run(settings, app, listener, announce, certificate)
     shut_down()
     logger.info("stopped")

@@ -91,6 +91,7 @@ def create_app(
     from ingestion.sandbox.ad_spend import AdSpendSheet
     from ingestion.sandbox.calcom import CalcomApi
     from ingestion.sandbox.calendar import CalendarApi
+    from ingestion.sandbox.calendar_store import CalendarStore
     from ingestion.sandbox.calendly import CalendlyApi
     from ingestion.sandbox.control import Control
     from ingestion.sandbox.hubspot import HubSpotApi
@@ -116,6 +117,8 @@ def create_app(
     control = Control(built, store, switchboard, sender, acts, clock)
     leads = MarketoStore(built, clock)
     marketo = MarketoApi(leads, held, clock)
+    events = CalendarStore(built, state_path, clock)
+    control.also_reset(events.reset)
     control.also_reset(leads.reset)
     control.also_reset(marketo.reset)
 
@@ -126,6 +129,7 @@ def create_app(
         await asyncio.to_thread(sender.stop)
         acts.close()
         outbox.close()
+        events.close()
         store.close()
 
     # The interactive docs load scripts from a CDN; a sandbox stays on the loopback.
@@ -139,7 +143,7 @@ def create_app(
 
     salesforce = SalesforceApi(store, held, clock)
     app.state.salesforce = salesforce
-    calendar = CalendarApi(built, held)
+    calendar = CalendarApi(built, held, events)
     app.include_router(salesforce.router(), prefix="/salesforce")
     # Salesforce's nextRecordsUrl has no host and starts at /services: clients that join it to the
     # bare

@@ -1,9 +1,9 @@
-"""The simulated Google Calendar over HTTP: one calendar per rep, events with incremental reads;
-read only.
+"""The simulated Google Calendar over HTTP: one calendar per rep, events with incremental reads and
+conditional writes.
 
 Shapes follow the Calendar API v3 reference, "Events: list" (updatedMin includes deleted events
-whatever showDeleted says; orderBy=startTime needs singleEvents; ≤ 2500 a page) and "CalendarList:
-list".
+whatever showDeleted says; orderBy=startTime needs singleEvents; ≤ 2500 a page), "CalendarList:
+list", and "Events: insert, get, patch, delete" (ids of the caller's; If-Match).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from ingestion.sandbox.calendar_store import CalendarRefused, CalendarStore, moment
 from ingestion.sandbox.credentials import Tokens
 from ingestion.sandbox.draft import Record
 from ingestion.sandbox.spelling import google_time
@@ -29,9 +30,10 @@ MOST_FREE_BUSY, LONGEST_FREE_BUSY = 50, timedelta(days=90)
 class CalendarApi:
     """Routes of the simulated calendars."""
 
-    def __init__(self, world: World, tokens: Tokens) -> None:
-        """Serves the calendars of `world` to holders of `tokens`."""
+    def __init__(self, world: World, tokens: Tokens, store: CalendarStore) -> None:
+        """Serves the calendars of `world` to holders of `tokens`; writes go to `store`."""
         self.world = world
+        self.store = store
         self.tokens = tokens
 
     def router(self) -> APIRouter:
@@ -39,6 +41,9 @@ class CalendarApi:
         router = APIRouter()
         router.add_api_route("/users/me/calendarList", self.calendar_list, methods=["GET"])
         router.add_api_route("/calendars/{calendar_id}/events", self.events, methods=["GET"])
+        router.add_api_route("/calendars/{calendar_id}/events", self.insert, methods=["POST"])
+        one = "/calendars/{calendar_id}/events/{event_id}"
+        router.add_api_route(one, self.event, methods=["GET", "PATCH", "DELETE"])
         router.add_api_route("/freeBusy", self.free_busy, methods=["POST"])
         return router
 
@@ -55,7 +60,7 @@ class CalendarApi:
                 "id": rep.email,
                 "summary": rep.name,
                 "timeZone": rep.time_zone,
-                "accessRole": "reader",
+                "accessRole": "writer",
                 "selected": True,
             }
             for rep in self.world.reps
@@ -104,6 +109,38 @@ class CalendarApi:
             }
         )
 
+    async def insert(self, calendar_id: str, request: Request) -> Response:
+        """A new event, under the caller's id where it brings one.
+
+        Source: "Events: insert".
+        """
+        if not self._may(request):
+            return _unauthorised()
+        try:
+            return _json(self.store.insert(calendar_id, await _object(request)))
+        except CalendarRefused as refused:
+            return _error(refused.status, refused.reason, refused.message)
+
+    async def event(self, calendar_id: str, event_id: str, request: Request) -> Response:
+        """One event: read, changed in part, or called off.
+
+        Source: "Events: get", "Events: patch", "Events: delete".
+        """
+        if not self._may(request):
+            return _unauthorised()
+        try:
+            if request.method == "GET":
+                return _json(self.store.find(calendar_id, event_id))
+            if request.method == "DELETE":
+                self.store.delete(calendar_id, event_id)
+                return Response(status_code=204)
+            told = await _object(request)
+            return _json(
+                self.store.patch(calendar_id, event_id, told, request.headers.get("if-match"))
+            )
+        except CalendarRefused as refused:
+            return _error(refused.status, refused.reason, refused.message)
+
     async def events(self, calendar_id: str, request: Request) -> Response:
         """Events of one calendar, by update time unless orderBy=startTime."""
         if not self._may(request):
@@ -138,11 +175,11 @@ class CalendarApi:
             for row in rows
             if (show_deleted or row["status"] != "cancelled")
             and ("updatedMin" not in bounds or _at(row["updated"]) >= bounds["updatedMin"])
-            and ("timeMin" not in bounds or _at(row["end"]["dateTime"]) > bounds["timeMin"])
-            and ("timeMax" not in bounds or _at(row["start"]["dateTime"]) < bounds["timeMax"])
+            and ("timeMin" not in bounds or moment(row["end"]) > bounds["timeMin"])
+            and ("timeMax" not in bounds or moment(row["start"]) < bounds["timeMax"])
         ]
         if by_start:
-            found.sort(key=lambda row: (_at(row["start"]["dateTime"]), str(row["id"])))
+            found.sort(key=lambda row: (moment(row["start"]), str(row["id"])))
         page = found[offset : offset + largest]
         rep = next(rep for rep in self.world.reps if rep.email == calendar_id.lower())
         answer: Record = {
@@ -150,7 +187,7 @@ class CalendarApi:
             "summary": rep.name,
             "updated": max((str(row["updated"]) for row in rows), default=""),
             "timeZone": rep.time_zone,
-            "accessRole": "reader",
+            "accessRole": "writer",
             "items": page,
         }
         if offset + largest < len(found):
@@ -168,7 +205,7 @@ class CalendarApi:
 def _busy(rows: list[Record], start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
     """Times within [start, end) in which something opaque stands, as few as possible."""
     taken = sorted(
-        (max(_at(row["start"]["dateTime"]), start), min(_at(row["end"]["dateTime"]), end))
+        (max(moment(row["start"]), start), min(moment(row["end"]), end))
         for row in rows
         if row["status"] != "cancelled" and row.get("transparency", "opaque") == "opaque"
     )
@@ -181,6 +218,16 @@ def _busy(rows: list[Record], start: datetime, end: datetime) -> list[tuple[date
         else:
             found.append((first, last))
     return found
+
+
+async def _object(request: Request) -> Record:
+    try:
+        told = orjson.loads(await request.body())
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        raise CalendarRefused(400, "parseError", "Parse Error")
+    return told
 
 
 def _at(text: Any) -> datetime:

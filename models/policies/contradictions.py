@@ -22,6 +22,8 @@ from models.policies.documents import (
 from models.policies.lead_routing import RoutingPolicy
 from models.policies.problems import Fault, Location
 from models.policies.routing_faults import routing_faults
+from models.policies.scheduling import SchedulingPolicy
+from models.policies.scheduling_faults import scheduling_faults
 from models.policies.scoring_faults import scoring_faults
 from models.policies.wording import PatternCheck, known, pattern_faults, repeated
 
@@ -46,6 +48,8 @@ def contradictions(
             return list(_kpi(document, activity_types))
         case AccountsPolicy():
             return list(_accounts(document))
+        case SchedulingPolicy():
+            return list(scheduling_faults(document))
         case _:
             return []
 

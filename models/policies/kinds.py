@@ -13,6 +13,7 @@ from models.policies.documents import (
 )
 from models.policies.lead_model import ModelPolicy
 from models.policies.lead_routing import RoutingPolicy
+from models.policies.scheduling import SchedulingPolicy
 
 KINDS: dict[str, type[PolicyDocument]] = {
     "scoring": ScoringPolicy,
@@ -23,5 +24,6 @@ KINDS: dict[str, type[PolicyDocument]] = {
     "sync": SyncPolicy,
     "kpi": KpiPolicy,
     "accounts": AccountsPolicy,
+    "scheduling": SchedulingPolicy,
 }
 """Every kind of policy by the name of its folder."""

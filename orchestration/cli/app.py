@@ -25,6 +25,7 @@ from orchestration.cli import (
     policy,
     quarantine,
     routing,
+    scheduling,
     webhooks,
 )
 from orchestration.cli.drift import drift
@@ -55,6 +56,7 @@ app.add_typer(identity.app)
 app.add_typer(policy.app)
 app.add_typer(quarantine.app)
 app.add_typer(routing.app)
+app.add_typer(scheduling.app)
 app.add_typer(webhooks.app)
 app.command()(enrich)
 app.command()(erase)
@@ -397,10 +399,11 @@ def serve(
         int | None, typer.Option(min=1, max=65_535, help="Port; default HANDOFF_EDGE_PORT.")
     ] = None,
 ) -> None:
-    """Serve the edge: POST /v1/events, POST /webhooks/{system}, and what became of them; /openapi.json lists every address."""
+    """Serve the edge: POST /v1/events, POST /webhooks/{system}, what became of them, and booking; /openapi.json lists every address."""
     from ingestion.edge.server import serve as serve_edge
     from ingestion.replay import retake
     from orchestration.edge_decisions import ServingDecisions
+    from orchestration.edge_scheduling import ServingHosts
 
     settings = Settings()
 
@@ -409,11 +412,20 @@ def serve(
             f"edge on {url}  (log: {settings.log_path}; Ctrl-C stops)", file=sys.stderr, flush=True
         )
 
-    decisions = ServingDecisions(settings)
+    decisions, hosts = ServingDecisions(settings), ServingHosts(settings)
     try:
-        serve_edge(settings, host, port, announce=announce, decisions=decisions, retake=retake)
+        serve_edge(
+            settings,
+            host,
+            port,
+            announce=announce,
+            decisions=decisions,
+            retake=retake,
+            scheduling=hosts,
+        )
     finally:
         decisions.close()
+        hosts.close()
 
 
 @app.command()

@@ -28,6 +28,7 @@ from orchestration.erasure.taking import (
     forget_in_flight,
     require_nothing_in_flight,
     take_from_archive,
+    take_from_bookings,
     take_from_log,
     take_from_outbox,
     take_from_raw_events,
@@ -124,6 +125,7 @@ def _erase(settings: Settings, begun: Begun, as_of: datetime) -> Erased:
     report("taking it out of the log and the archive")
     take_from_log(settings, begun, found)
     told = take_from_outbox(settings, person)
+    take_from_bookings(settings, person)
     with contextlib.closing(connect(settings)) as connection:
         take_from_archive(settings, connection, found)
         take_from_raw_events(connection, found)

@@ -18,6 +18,7 @@ from ingestion.landing.events import to_tables
 from ingestion.log.interface import ERASURE_SOURCE, Erasure
 from ingestion.log.owner import open_log, open_reader
 from ingestion.outbound.receipts import open_sends
+from ingestion.scheduling.databases import open_store
 from ingestion.settings import Settings
 from ingestion.subscribers.outbox import Outbox
 from orchestration.erasure.found import Found
@@ -123,6 +124,14 @@ def take_from_outbox(settings: Settings, person: Person) -> list[str]:
         return []
     with contextlib.closing(Outbox(path)) as outbox:
         return outbox.erase(person.person_ids)
+
+
+def take_from_bookings(settings: Settings, person: Person) -> None:
+    """Take the person out of every booking, whose time stays taken; a home without any is left alone."""
+    if settings.scheduling_database is None and not settings.bookings_path.exists():
+        return
+    with contextlib.closing(open_store(settings)) as store:
+        store.forget(person.addresses, person.person_ids)
 
 
 def require_nothing_in_flight(settings: Settings, person: Person) -> list[Path]:

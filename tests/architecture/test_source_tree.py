@@ -29,7 +29,7 @@ FOLDERS = {
 }
 
 # Promised to callers of doors that are not open yet: nothing raises them so far.
-RESERVED = {"SLOT_TAKEN"}
+RESERVED: set[str] = set()
 
 # Names that say nothing about what is inside.
 MEANINGLESS = {"utils", "util", "helpers", "common", "misc", "base", "manager"}

@@ -36,7 +36,7 @@ CHECKS = [
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     limits = ";".join(
         f"{route}=1000000/second"
-        for route in ("events", "webhooks", "reads", "quarantine", "token")
+        for route in ("events", "webhooks", "reads", "quarantine", "scheduling", "booking", "token")
     )
     home = tmp_path_factory.mktemp("openapi")
     configured = Settings(home=home, rate_limits=limits, webhook_secrets_hubspot="secret")

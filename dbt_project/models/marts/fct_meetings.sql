@@ -139,11 +139,27 @@ copies as (
             )
 ),
 
+-- What we booked ourselves stands in the rep's calendar too, under the booking's own id.
+written as (
+    select
+        in_calendars.meeting_guid as copy_guid,
+        booked.meeting_guid,
+        in_calendars.system,
+        in_calendars.status,
+        in_calendars.occurred_at,
+    from in_calendars
+    inner join resolved as booked
+        on
+            in_calendars.calendar_uid = booked.meeting_id
+            and booked.system = 'handoff'
+),
+
 scheduled as (
     select * from resolved
     where
         system not in ('hubspot', 'salesforce')
         and meeting_guid not in (select copies.meeting_guid from copies)
+        and meeting_guid not in (select written.copy_guid from written)
 ),
 
 -- A CRM logs what stands in a calendar or was booked elsewhere: the same event, and where it keeps no id of it, the same people at the
@@ -190,12 +206,30 @@ logged_alone as (
         ) = 1
 ),
 
+said as (
+    select
+        meeting_guid,
+        logged_guid,
+        system,
+        status,
+        occurred_at,
+    from mirrors
+    union all
+    select
+        meeting_guid,
+        copy_guid as logged_guid,
+        system,
+        status,
+        occurred_at,
+    from written
+),
+
 outcomes as (
     select
         meeting_guid,
         arg_max(status, row(occurred_at, logged_guid)) as status,
         max(occurred_at) as occurred_at,
-    from mirrors
+    from said
     where
         status in ('held', 'no_show')
         -- Of Salesforce we know that its entry was deleted, which many do with what stands in the calendar anyway.

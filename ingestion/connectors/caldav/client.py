@@ -41,6 +41,10 @@ class Calendar:
     owner: str
     time_zone: str
 
+    def is_called(self, name: str) -> bool:
+        """Whether `name` is its owner's address or its path."""
+        return name.lower() == self.owner or ("/" in name and _same(name, self.path))
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -208,6 +212,27 @@ class Client:
         texts = (_text(found.get(f"{CAL}calendar-data")) for _, _, found in _responses(answer))
         return [text for text in texts if text]
 
+    def stored(self, path: str) -> StoredObject | None:
+        """The object at `path`, None when there is none."""
+        try:
+            answer = self._change("GET", path, "", {})
+        except UpstreamRefusal as error:
+            if error.status in (404, 410):
+                return None
+            raise
+        return StoredObject(path, answer.headers.get("ETag") or "", None, str(answer.raw))
+
+    def put(self, path: str, text: str, condition: tuple[str, str]) -> str | None:
+        """Write an object if the condition (a header and its value) holds; its new etag, None where
+        the server does not tell. UpstreamRefusal with status 412 when it does not hold."""
+        headers = {"Content-Type": "text/calendar; charset=utf-8", condition[0]: condition[1]}
+        told = self._change("PUT", path, text, headers).headers.get("ETag")
+        return None if told is None else str(told)
+
+    def delete(self, path: str, etag: str) -> None:
+        """Delete the version `etag` of an object."""
+        self._change("DELETE", path, "", {"If-Match": etag})
+
     def free_busy(self, calendar: Calendar, start: datetime, end: datetime) -> str:
         """The VFREEBUSY of a calendar; UpstreamRefusal where the server does not answer that.
 
@@ -266,25 +291,34 @@ class Client:
         return self._ask("PROPFIND", path, body, depth)
 
     def _ask(self, method: str, path: str, body: str, depth: str | None) -> DAVResponse:
+        url = self._url(path)
+        return polling.repeated(lambda: self._once(method, url, body, depth), self.sleep)
+
+    def _change(self, method: str, path: str, body: str, headers: dict[str, str]) -> DAVResponse:
+        url = self._url(path)
+        return polling.repeated(lambda: self._sent(method, url, body, headers), self.sleep)
+
+    def _url(self, path: str) -> str:
         url = urljoin(self.base, path)
         if urlsplit(url).netloc != urlsplit(self.base).netloc:
             # Credentials go to the server that was named, whatever its answers say.
             raise HandoffError("UPSTREAM_REJECTED", f"{SYSTEM}: {path!r} leads to another server")
-        return polling.repeated(lambda: self._once(method, url, body, depth), self.sleep)
+        return url
 
     def _once(self, method: str, url: str, body: str, depth: str | None) -> DAVResponse:
-        import requests
-        from caldav.lib import error as dav_error
-
-        what = f"{SYSTEM}: {method} {urlsplit(url).path}"
         headers = {
             "Content-Type": "application/xml; charset=utf-8",
             **({"Depth": depth} if depth else {}),
         }
+        return self._sent(method, url, f'<?xml version="1.0" encoding="utf-8"?>{body}', headers)
+
+    def _sent(self, method: str, url: str, body: str, headers: dict[str, str]) -> DAVResponse:
+        import requests
+        from caldav.lib import error as dav_error
+
+        what = f"{SYSTEM}: {method} {urlsplit(url).path}"
         try:
-            answer = self.dav.request(
-                url, method, f'<?xml version="1.0" encoding="utf-8"?>{body}', headers
-            )
+            answer = self.dav.request(url, method, body, headers)
         except dav_error.RateLimitError as error:
             refused = HandoffError("RATE_LIMITED", f"{what}: {error}")
             raise polling.Again(refused, error.retry_after_seconds) from error

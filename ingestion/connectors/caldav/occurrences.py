@@ -48,7 +48,7 @@ def expand(
     the half-open `window`.
 
     Each occurrence is JSON: `recurrence_id` (UTC basic format, None of what does not repeat), `start`
-    and `end` (UTC), `time_zone`, `is_all_day`, `status`, `transparency`, `summary`, `organizer`,
+    and `end` (UTC), `time_zone`, `is_all_day`, `status`, `transparency`, `summary`, `categories`, `organizer`,
     `attendees`, `sequence`, `created`, `last_modified`. Whole days and floating times
     are those of `calendar_zone`. What EXDATE leaves out is left out; what is called off by an
     override is there, CANCELLED. Raises ValueError for what is no iCalendar object.
@@ -267,6 +267,7 @@ def _occurrence(
         "status": str(event.get("STATUS", "CONFIRMED")).upper(),
         "transparency": str(event.get("TRANSP", "OPAQUE")).upper(),
         "summary": str(event.get("SUMMARY", "")),
+        "categories": [str(name) for value in _values(event, "CATEGORIES") for name in value.cats],
         "organizer": _address(event.get("ORGANIZER")),
         "attendees": attendees,
         "sequence": int(event.get("SEQUENCE", 0)),
