@@ -42,7 +42,12 @@ _HOURS = re.compile(r"(\d{2}):(\d{2})\s*-\s*(\d{2}):(\d{2})")
 _REPS = "select * from marts.dim_reps where is_active and email is not null"
 _ASSIGNMENT = """
     select rep_id, territory from marts.fct_assignments where person_id = $person_id
-    order by assigned_at desc, assignment_id limit 1
+    order by assigned_at desc, assignment_number desc, assignment_id limit 1
+"""
+_ABSENCES = """
+    select rep_id, starts_at, ends_at from marts.fct_rep_absences
+    where is_known and ends_at > $now::timestamptz
+    order by rep_id, starts_at, ends_at
 """
 _MEETINGS = """
     select rep_id, count(*) as meeting_count from marts.fct_meetings
@@ -82,7 +87,7 @@ class ServingHosts(ServingProcess):
     def host(self, rep_id: str) -> Host | None:
         """One rep, None for somebody who cannot be met any more."""
         return self._remembered(
-            ("host", rep_id), HOSTS_SECONDS, lambda: self._ask_now(host_of, rep_id)
+            ("host", rep_id), HOSTS_SECONDS, lambda: self._ask_now(host_of, rep_id, self._clock())
         )
 
     def invitee(self, email: str) -> Invitee:
@@ -126,6 +131,7 @@ def hosts_for(settings: Settings, person_id: str | None, now: datetime) -> list[
         placed = named_rows(connection.execute(_ASSIGNMENT, {"person_id": person_id}))
         since = now - timedelta(days=COUNTED_DAYS)
         counted = named_rows(connection.execute(_MEETINGS, {"since": since}))
+        away = _absences(connection, now)
     owner = reps.get(placed[0]["rep_id"]) if placed else None
     territory = placed[0]["territory"] if placed else None
     counts = {row["rep_id"]: row["meeting_count"] for row in counted}
@@ -140,15 +146,24 @@ def hosts_for(settings: Settings, person_id: str | None, now: datetime) -> list[
         # A hash, so that of two with as many meetings not always the same is first for everybody.
         pool.sort(key=lambda rep: (counts.get(rep["rep_id"], 0), _tie(rep["rep_id"], person_id)))
         chosen = [*([] if owner is None else [owner]), *pool]
-    return [_host(settings, document, rep) for rep in chosen]
+    return [_host(settings, document, rep, away) for rep in chosen]
 
 
-def host_of(settings: Settings, rep_id: str) -> Host | None:
+def host_of(settings: Settings, rep_id: str, now: datetime) -> Host | None:
     """One active rep."""
     _, document = _policy(settings)
     with _serving(settings) as connection:
         found = named_rows(connection.execute(f"{_REPS} and rep_id = $rep_id", {"rep_id": rep_id}))
-    return _host(settings, document, found[0]) if found else None
+        away = _absences(connection, now)
+    return _host(settings, document, found[0], away) if found else None
+
+
+def _absences(connection: Any, now: datetime) -> dict[str, list[tuple[datetime, datetime]]]:
+    """When reps are away from now on, as routing knows it: a directory says it of whom no calendar does."""
+    found: dict[str, list[tuple[datetime, datetime]]] = {}
+    for rep_id, starts_at, ends_at in connection.execute(_ABSENCES, {"now": now}).fetchall():
+        found.setdefault(rep_id, []).append((starts_at.astimezone(UTC), ends_at.astimezone(UTC)))
+    return found
 
 
 def invitee_of(settings: Settings, email: str) -> Invitee:
@@ -222,7 +237,12 @@ def _meeting_type(one: policy.MeetingType) -> MeetingType:
     )
 
 
-def _host(settings: Settings, document: policy.SchedulingPolicy, rep: dict[str, Any]) -> Host:
+def _host(
+    settings: Settings,
+    document: policy.SchedulingPolicy,
+    rep: dict[str, Any],
+    away: dict[str, list[tuple[datetime, datetime]]],
+) -> Host:
     email = str(rep["email"])
     own = next((one for one in document.reps if one.rep_email.lower() == email), None)
     zone = own.time_zone if own and own.time_zone else rep["time_zone"]
@@ -240,6 +260,7 @@ def _host(settings: Settings, document: policy.SchedulingPolicy, rep: dict[str, 
         holidays=HolidayCalendar(holidays.country, holidays.subdivision) if holidays else None,
         calendars=tuple(CalendarName(one.system, one.id) for one in calendars)
         or default_calendar(settings, email),
+        absences=tuple(away.get(str(rep["rep_id"]), ())),
     )
 
 

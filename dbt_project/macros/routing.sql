@@ -146,9 +146,21 @@
 {% macro deal_leads() %}
     {% if not execute %}{{ return('') }}{% endif %}
     {% set continues = continues_the_deal() %}
+    {# Whatever may be due before the last thing that became known is dealt. #}
     {% set people %}
-        (select person_id from ({{ people_touched_by_batch() }}) union select person_id from {{ routing_kept('waits') }}
-        where timer_us is null or timer_us <= {{ timers_until() }})
+        (
+            select person_id from ({{ people_touched_by_batch() }})
+            union
+            select person_id from {{ routing_kept('waits') }}
+            where
+                timer_us is null
+                or timer_us <= greatest(
+                    epoch_us({{ as_of() }}),
+                    (select max(epoch_us(known_at)) from {{ ref('int_routing__leads') }} where {{ where_touched() }}),
+                    (select max(epoch_us(known_at)) from {{ ref('int_routing__signals') }} where {{ where_touched() }}),
+                    (select max(epoch_us(valid_from)) from {{ ref('int_reps__versions') }})
+                )
+        )
     {% endset %}
     {% set lead_columns = {
         'lead_id': 'lead_id', 'person_id': 'person_id', 'routing_version': 'routing_version', 'grade': 'grade', 'country': 'country',

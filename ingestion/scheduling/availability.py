@@ -51,7 +51,7 @@ def free_slots(
     """Beginnings, in order, of the meetings of a type that `host` can take in [start, end).
 
     A slot lies in working hours with its whole length; with its buffers it meets nothing of `taken`
-    (spans in UTC); it begins `notice` after `now` at the earliest and before `horizon` is over, where
+    (spans in UTC) and no absence of the host; it begins `notice` after `now` at the earliest and before `horizon` is over, where
     the host's clock shows minutes since midnight that `step` divides. Daily caps are not looked at:
     see `without_full_days`.
     """
@@ -59,7 +59,7 @@ def free_slots(
     last = min(end, now + meeting.horizon)
     if first >= last:
         return []
-    busy = joined(taken)
+    busy = joined((*taken, *host.absences))
     starts = [since for since, _ in busy]
     found: list[datetime] = []
     days_off = holidays_of(host.holidays, first, last + meeting.duration)

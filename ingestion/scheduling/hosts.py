@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 CalendarSystem = Literal["calendar", "caldav"]
@@ -60,7 +60,7 @@ class CalendarName:
 @dataclass(frozen=True, slots=True)
 class Host:
     """A rep who can be met: working hours by the clock of `time_zone` (IANA); bookings are written to
-    the first of `calendars`, all of which must be free."""
+    the first of `calendars`, all of which must be free. `absences` are [start, end) in UTC."""
 
     rep_id: str
     email: str
@@ -69,6 +69,7 @@ class Host:
     working_hours: tuple[WorkingTime, ...]
     holidays: HolidayCalendar | None = None
     calendars: tuple[CalendarName, ...] = ()
+    absences: tuple[tuple[datetime, datetime], ...] = ()
 
     @property
     def working_days(self) -> frozenset[int]:

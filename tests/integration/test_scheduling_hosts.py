@@ -15,6 +15,7 @@ import structlog
 from typer.testing import CliRunner
 
 from ingestion.errors.catalog import HandoffError
+from ingestion.scheduling.availability import free_slots
 from ingestion.scheduling.databases import open_store
 from ingestion.scheduling.hosts import CalendarName, HolidayCalendar, WorkingTime
 from ingestion.scheduling.store import Key
@@ -37,11 +38,16 @@ insert into marts.dim_reps values
     ('r-dan', 'dan@ours.example', 'Dan', 'Asia/Tokyo', '22:00-06:00', '["dach"]', true),
     ('r-old', 'old@ours.example', 'Old', 'UTC', null, '["dach"]', false),
     ('r-not', null, 'Nameless', 'UTC', null, '["dach"]', true);
-create table marts.fct_assignments (assignment_id varchar, person_id varchar, rep_id varchar, territory varchar, assigned_at timestamptz);
+create table marts.fct_assignments (assignment_id varchar, person_id varchar, rep_id varchar, territory varchar, assigned_at timestamptz,
+    assignment_number bigint);
 insert into marts.fct_assignments values
-    ('1', 'owned', 'r-bob', 'dach', '2026-01-01 00:00Z'), ('2', 'owned', 'r-ada', 'dach', '2026-05-01 00:00Z'),
-    ('3', 'left', 'r-old', 'dach', '2026-05-01 00:00Z'), ('4', 'unassigned', null, 'dach', '2026-05-01 00:00Z'),
-    ('5', 'nobodys', null, 'apac', '2026-05-01 00:00Z');
+    ('1', 'owned', 'r-bob', 'dach', '2026-01-01 00:00Z', 1), ('2', 'owned', 'r-ada', 'dach', '2026-05-01 00:00Z', 2),
+    ('3', 'left', 'r-old', 'dach', '2026-05-01 00:00Z', 1), ('4', 'unassigned', null, 'dach', '2026-05-01 00:00Z', 1),
+    ('5', 'nobodys', null, 'apac', '2026-05-01 00:00Z', 1);
+create table marts.fct_rep_absences (rep_id varchar, starts_at timestamptz, ends_at timestamptz, is_known boolean);
+insert into marts.fct_rep_absences values
+    ('r-ada', '2026-06-09 00:00Z', '2026-06-11 00:00Z', true), ('r-ada', '2026-06-16 00:00Z', '2026-06-18 00:00Z', false),
+    ('r-ada', '2026-05-01 00:00Z', '2026-05-09 00:00Z', true), ('r-bob', '2026-06-09 00:00Z', '2026-06-10 00:00Z', true);
 create table marts.fct_meetings (rep_id varchar, status varchar, starts_at timestamptz);
 insert into marts.fct_meetings values
     ('r-ada', 'held', '2026-05-20 00:00Z'), ('r-ada', 'booked', '2026-06-03 00:00Z'), ('r-bob', 'booked', '2026-06-02 00:00Z'),
@@ -77,6 +83,19 @@ def published(tmp_path: Path) -> Settings:
 def hosts(published: Settings) -> Iterator[ServingHosts]:
     with closing(ServingHosts(published, clock=lambda: NOW)) as found:
         yield found
+
+
+def test_whoever_is_away_by_any_word_cannot_be_met_then(hosts: ServingHosts) -> None:
+    host = hosts.host("r-ada")
+    assert host is not None
+    away = [(datetime(2026, 6, 9, tzinfo=UTC), datetime(2026, 6, 11, tzinfo=UTC))]
+    # Neither what was called off nor what is over.
+    assert list(host.absences) == away
+    assert hosts.hosts_for("owned")[0].absences == host.absences
+    kind = hosts.rules().meeting_types["intro"]
+    days = {at.date().isoformat() for at in free_slots(host, kind, [], NOW, NOW, NOW + timedelta(days=17))}  # fmt: skip
+    # Mondays and Tuesdays.
+    assert "2026-06-08" in days and "2026-06-16" in days and "2026-06-09" not in days
 
 
 def test_an_owner_is_met_else_the_territory_by_fewest_meetings(hosts: ServingHosts) -> None:

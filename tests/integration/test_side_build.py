@@ -35,7 +35,11 @@ SCRATCH = {
     "intermediate.records_resolved",
     "intermediate.visitors_seen",
     # Made with fct_assignments, in its transaction.
-    "intermediate.pools_dealt",
+    "intermediate.routing_clock",
+    "intermediate.routing_leads",
+    "intermediate.routing_loads",
+    "intermediate.routing_shares",
+    "intermediate.routing_waits",
 }
 
 

@@ -15,8 +15,7 @@ import pytest
 from ingestion.connectors.extracted import Extracted
 from models.policies.load import copy_policies
 
-NOW = datetime.now(UTC)
-LONG_AGO = NOW - timedelta(days=30)
+LONG_AGO = datetime.now(UTC) - timedelta(days=30)
 REPS = {"005A": ("anna", 1.0), "005B": ("ben", 1.0), "005C": ("carl", 2.0)}
 
 
@@ -25,7 +24,8 @@ class Company:
 
     def __init__(self, warehouse: Any) -> None:
         self.warehouse = warehouse
-        self.at = NOW
+        # What the log receives is dated by the clock: not when this module was imported.
+        self.began = self.at = datetime.now(UTC)
         self.batches: list[bool] = []
 
     def event(self, record: str, **data: Any) -> dict[str, Any]:
@@ -105,8 +105,13 @@ def test_batches_go_on_as_a_rebuild_would(company: Company) -> None:
     company.rebuilt()
 
     # Somebody is away from now on, one is touched, one lead's deadline passes.
-    away = [{"starts_at": NOW.isoformat(), "ends_at": (NOW + timedelta(days=90)).isoformat()}]
-    company.batch(company.rep("005C", "carl", 2.0, out_of_office=away, time=NOW))
+    away = [
+        {
+            "starts_at": company.began.isoformat(),
+            "ends_at": (company.began + timedelta(days=90)).isoformat(),
+        }
+    ]
+    company.batch(company.rep("005C", "carl", 2.0, out_of_office=away, time=company.began))
     company.batch(
         *company.buyer("c0"),
         company.event("activity", system="web", contact_id="a0", activity_id="call", activity_type="call", time=datetime.now(UTC)),
@@ -186,9 +191,17 @@ def test_what_the_crm_confirmed_stands_and_what_somebody_changed_there_wins(
 
 
 def test_a_lead_nobody_can_take_waits_in_sight_and_goes_to_whoever_comes(company: Company) -> None:
-    away = [{"starts_at": LONG_AGO.isoformat(), "ends_at": (NOW + timedelta(hours=30)).isoformat()}]
+    away = [
+        {
+            "starts_at": LONG_AGO.isoformat(),
+            "ends_at": (company.began + timedelta(hours=30)).isoformat(),
+        }
+    ]
     company.batch(
-        *(company.rep(key, *told, out_of_office=away, time=NOW) for key, told in REPS.items())
+        *(
+            company.rep(key, *told, out_of_office=away, time=company.began)
+            for key, told in REPS.items()
+        )
     )
     company.batch(*company.buyer("a"), *company.buyer("b"))
     waiting = company.assignments()
@@ -199,6 +212,6 @@ def test_a_lead_nobody_can_take_waits_in_sight_and_goes_to_whoever_comes(company
     dealt = company.assignments()
     assert [[row["cause"] for row in rows] for rows in dealt.values()] == [["waiting", "pool"]] * 2
     back = {rows[1]["assigned_at"] for rows in dealt.values()}
-    assert back == {NOW + timedelta(hours=30)}
+    assert back == {company.began + timedelta(hours=30)}
     assert len({rows[1]["rep"] for rows in dealt.values()}) == 2
     company.rebuilt()
