@@ -28,7 +28,7 @@ def run(size: int, folder: Path) -> list[Measurement]:
             seconds = seconds_of(lambda: _deal(connection, "true"))
         floor = seconds_of(lambda: connection.execute(_FLOOR).fetchall())
         whole = compare(
-            "a history dealt whole", size, "leads", [seconds], [floor], peak.mb,
+            f"{size:,} leads dealt whole", size, "leads", [seconds], [floor], peak.mb,
             **{"furthest from the share, turns": f"{_furthest_off(connection):.2f}"},
         )  # fmt: skip
         return [whole, _batch(connection, size)]
