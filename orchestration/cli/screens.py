@@ -718,7 +718,7 @@ def print_demo(result: DemoResult) -> None:
     now = datetime.now(UTC)
     for mql in result.mqls:
         left = (mql["sla_due_at"] - now).total_seconds() / 60 if mql["sla_due_at"] else 0
-        due = f"first touch in {left:.0f} min" if left >= 0 else f"due since {_span(-left)}"
+        due = f"first touch in {_span(left)}" if left >= 0 else f"due since {_span(-left)}"
         console.print(
             Text(f"  {mql['score']:5.1f} {mql['grade']}  ", style="bold")
             + Text(
