@@ -165,11 +165,8 @@ class Dealer:
     def _deal(self, lead: KeptLead, path: tuple[str, ...], at: int) -> None:
         """The next turn of the lead's pool; nobody's, and it waits."""
         rules = self.rules[lead.version]
-        if lead.pool is None:
-            self._fall_back(lead, path, at, "nobody serves the territory")
-            return
-        pool = self._pools.pool(lead.version, lead.pool)
-        if not pool.seats:
+        pool = None if lead.pool is None else self._pools.pool(lead.version, lead.pool)
+        if pool is None or not pool.seats:
             self._fall_back(lead, path, at, "nobody serves the territory")
             return
         picked = self._pools.pick(rules, pool, at, lead.tried)
@@ -211,7 +208,7 @@ class Dealer:
         if seat is None or rep.rep_id != seat.rep.rep_id:
             cause = "confirmed"
             # One name is told, that of who has the lead.
-            words = (f"stands as confirmed in the CRM: {rep.name}",)
+            words = (_confirmed(rep),)
         if any(each.rep.rep_id == rep.rep_id for each in pool.seats):
             sharing = picked.sharing or pool.seats
             total = sum(each.weight for each in sharing)
@@ -238,7 +235,7 @@ class Dealer:
         written = self._written(lead)
         if written is not None and written.rep_id != rep.rep_id and cause != "crm":
             rep, cause = written, "confirmed"
-            path = (*path[:-1], f"stands as confirmed in the CRM: {rep.name}")
+            path = (*path[:-1], _confirmed(rep))
         absences = self._directory.absences(rep.rep_id)
         is_business = rules.policy.sla_clock == "business_hours"
         due = (
@@ -271,8 +268,7 @@ class Dealer:
             return
         written = self._written(lead)
         if written is not None:
-            words = f"stands as confirmed in the CRM: {written.name}"
-            self._assign(lead, written, "confirmed", (*path, words), at)
+            self._assign(lead, written, "confirmed", (*path, _confirmed(written)), at)
             return
         if lead.lead_id not in self.kept.leads:
             return
@@ -408,8 +404,7 @@ class Dealer:
         if rep is None or lead.number >= written.number or lead.rep_id == rep.rep_id:
             return
         lead.number = written.number - 1
-        words = f"stands as confirmed in the CRM: {rep.name}"
-        self._assign(lead, rep, "confirmed", (words,), at)
+        self._assign(lead, rep, "confirmed", (_confirmed(rep),), at)
 
     def _reassign(self, lead: KeptLead, at: int) -> None:
         lead.timer_at = None
@@ -463,7 +458,7 @@ class Dealer:
 
     def _place_again(self, lead: KeptLead) -> None:
         """Somebody may have taken a seat in the territory since."""
-        if lead.pool is None and self._pools.seats_in(self.rules[lead.version], lead.territory):
+        if self._pools.seats_in(self.rules[lead.version], lead.territory):
             lead.pool = lead.territory
 
     def _wait_again(self, lead: KeptLead) -> None:
@@ -494,6 +489,10 @@ class Dealer:
         for pool in self._pools.known():
             self.kept.turns[pool.version, pool.name] = pool.turns
         return self.kept
+
+
+def _confirmed(rep: Rep) -> str:
+    return f"stands as confirmed in the CRM: {rep.name}"
 
 
 def _order(stimulus: RepChange | Signal | NewLead) -> tuple[int, int, str, int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -69,8 +70,7 @@ def _print_decision(row: dict[str, Any]) -> None:
     print(
         f"{row['assigned_at']:%Y-%m-%d %H:%MZ}{held}  {owner}  ({row['cause']}, routing {row['routing_version']})"
     )
-    for place, step in enumerate(row["reason_path"], start=1):
-        print(f"  {place}. {step}")
+    _print_path(row["reason_path"])
     if row["rep_id"]:
         touch = row["first_touch_at"]
         said = f"first touch {touch:%Y-%m-%d %H:%MZ}" if touch else "no first touch"
@@ -78,10 +78,19 @@ def _print_decision(row: dict[str, Any]) -> None:
             f"  first touch due {row['sla_due_at']:%Y-%m-%d %H:%MZ} ({row['sla_minutes']} minutes, grade {row['grade']}): "
             f"{said}, {row['outcome']}"
         )
-    if row["passed_over"]:
+    _print_others([(told["name"] or told["rep_id"], told["words"]) for told in row["passed_over"]])
+
+
+def _print_path(steps: Iterable[str]) -> None:
+    for place, step in enumerate(steps, start=1):
+        print(f"  {place}. {step}")
+
+
+def _print_others(others: Sequence[tuple[str, str]]) -> None:
+    if others:
         print("  the others of the pool:")
-        for told in row["passed_over"]:
-            print(f"    {told['name'] or told['rep_id']}: {told['words']}")
+    for name, words in others:
+        print(f"    {name}: {words}")
 
 
 @app.command()
@@ -152,14 +161,15 @@ def simulate(
     first = found.decisions[0]
     name = "nobody" if first.rep_id is None else found.names[first.rep_id]
     print(f"{name}  ({first.cause}, routing {found.version}; nothing is written)")
-    for place, step in enumerate(first.path, start=1):
-        print(f"  {place}. {step}")
+    _print_path(first.path)
     due = datetime.fromtimestamp(first.due_at / 1_000_000, UTC)
     print(f"  first touch due {due:%Y-%m-%d %H:%MZ} ({first.sla_minutes} minutes)")
-    if told := json.loads(first.passed_over):
-        print("  the others of the pool:")
-        for each in told:
-            print(f"    {found.names.get(each['rep_id'], each['rep_id'])}: {why_not(each)}")
+    _print_others(
+        [
+            (found.names.get(each["rep_id"], each["rep_id"]), why_not(each))
+            for each in json.loads(first.passed_over)
+        ]
+    )
     if count > 1:
         had = Counter(each.rep_id for each in found.decisions if each.rep_id is not None)
         print(f"Of {count:,} leads:")
