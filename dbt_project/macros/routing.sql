@@ -218,7 +218,7 @@
     {% set columns = {} %}
     {% for name in [
         'lead_id', 'person_id', 'routing_version', 'known_us', 'reached_us', 'facts_hash', 'territory', 'pool', 'has_turn', 'rep_id', 'number',
-        'cause', 'sla_minutes', 'assigned_us', 'due_us', 'timer_us', 'reassigned', 'tried', 'is_touched', 'is_answered', 'is_credited',
+        'cause', 'sla_minutes', 'assigned_us', 'due_us', 'timer_us', 'reassigned', 'tried', 'is_answered', 'is_credited',
         'is_waiting', 'path',
     ] %}
         {% do columns.update({name: name}) %}

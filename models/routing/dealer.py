@@ -245,7 +245,7 @@ class Dealer:
         )
         lead.is_waiting, lead.path = False, ()
         lead.rep_id, lead.cause, lead.assigned_at, lead.due_at = rep.rep_id, cause, at, due
-        lead.is_touched = lead.is_answered = lead.is_credited = False
+        lead.is_answered = lead.is_credited = False
         lead.timer_at = self._timer(rules, lead)
         if lead.timer_at is not None:
             heapq.heappush(self._timers, (lead.timer_at, "breach", lead.lead_id, lead.number + 1))
@@ -321,7 +321,7 @@ class Dealer:
             return
         if signal.kind == "touched":
             if signal.occurred_at >= lead.assigned_at and lead.rep_id is not None:
-                lead.is_touched, lead.timer_at = True, None
+                lead.timer_at = None
         elif signal.kind == "answered":
             if signal.occurred_at >= lead.reached_at:
                 self._close(lead)
@@ -366,7 +366,7 @@ class Dealer:
         rep = self._directory.reps.get(signal.rep_id or "")
         if rep is None:
             return
-        former, was_answered, was_touched = lead.rep_id, lead.is_answered, lead.is_touched
+        former, was_answered = lead.rep_id, lead.is_answered
         self._close(lead)
         if lead.has_turn and lead.pool is not None:
             shares = self._pools.pool(lead.version, lead.pool).shares
@@ -375,7 +375,6 @@ class Dealer:
             if rep.rep_id in shares:
                 shares[rep.rep_id].had += 1
         self._assign(lead, rep, "crm", (f"given to {rep.name} in the CRM",), signal.at)
-        lead.is_touched = was_touched
         if was_answered:
             self._close(lead)
 

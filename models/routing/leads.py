@@ -112,7 +112,6 @@ class KeptLead:
     timer_at: int | None = None
     reassigned: int = 0
     tried: tuple[str, ...] = ()
-    is_touched: bool = False
     is_answered: bool = False
     is_credited: bool = False
     is_waiting: bool = False
